@@ -1,0 +1,237 @@
+//! The JSON that the socket serves and the CLI reads: public promises.
+//!
+//! **Invariant:** plain data. Fields are added, never renamed or dropped.
+
+use std::{collections::BTreeMap, net::{IpAddr, SocketAddr}};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Cause, Destination, Excluded, NetnsId, Phase, Scope, State, TcpState};
+
+/// Version of the JSON.
+pub const SCHEMA: u32 = 1;
+
+/// `GET /v1/status`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Host name.
+    pub host: String,
+    /// When this was true.
+    pub observed_at: Timestamp,
+    /// The worst of the upstreams.
+    pub state: State,
+    /// How far the worst trouble reaches; `null` when nothing is wrong.
+    pub scope: Option<Scope>,
+    /// Ordered: worst first, then by name.
+    pub upstreams: Vec<Upstream>,
+    /// The daemon itself.
+    pub daemon: Daemon,
+}
+
+/// One upstream of [`Status`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Upstream {
+    /// Name.
+    pub name: String,
+    /// Interface of its first next hop.
+    pub interface: Option<String>,
+    /// Gateway of its first next hop; `null` when on the link.
+    pub gateway: Option<IpAddr>,
+    /// Namespace of its first next hop.
+    pub netns: Option<NetnsId>,
+    /// All its next hops.
+    pub next_hops: Vec<NextHop>,
+    /// State.
+    pub state: State,
+    /// Since when.
+    pub since: Timestamp,
+    /// How far the trouble reaches.
+    pub scope: Option<Scope>,
+    /// Why, outside `ok` and `idle`.
+    pub cause: Option<Cause>,
+    /// Certainty of the state, 0 to 1.
+    pub confidence: f64,
+    /// Connections.
+    pub connections: Connections,
+    /// Destinations.
+    pub destinations: Destinations,
+    /// Stalled connections by cause.
+    pub causes: BTreeMap<Cause, u32>,
+    /// Connections not held against the upstream, by reason.
+    pub excluded: BTreeMap<Excluded, u32>,
+    /// Its stalled destinations, seen through other upstreams.
+    pub counterfactual: Counterfactual,
+    /// Bytes trapped in stalled connections.
+    pub outstanding_bytes: u64,
+    /// Age of the oldest stall.
+    pub oldest_stall_seconds: Option<f64>,
+    /// Up to twenty of its stalled destinations.
+    pub stalled_destinations: Vec<Destination>,
+    /// Up to five destinations that do well.
+    pub fine_destinations: Vec<Destination>,
+}
+
+/// A next hop of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextHop {
+    /// Interface name.
+    pub interface: String,
+    /// Gateway; `null` when on the link.
+    pub gateway: Option<IpAddr>,
+    /// Namespace.
+    pub netns: NetnsId,
+}
+
+/// Connections of an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Connections {
+    /// Past the handshake.
+    pub established: u32,
+    /// Those that send.
+    pub active: u32,
+    /// Two or more timeouts without progress.
+    pub suspect: u32,
+    /// No progress for `stall_after`.
+    pub stalled: u32,
+}
+
+/// Destinations of an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Destinations {
+    /// Something was sent to them lately.
+    pub active: u32,
+    /// Their last word is a stall.
+    pub stalled: u32,
+}
+
+/// What other upstreams say of the stalled destinations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counterfactual {
+    /// Stalled destinations in use through other upstreams too.
+    pub destinations: u32,
+    /// Of these, the ones with progress there.
+    pub fine_elsewhere: u32,
+}
+
+/// What the daemon says of itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Daemon {
+    /// Version.
+    pub version: String,
+    /// Process.
+    pub pid: u32,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// Last sweep; `null` before the first.
+    pub swept_at: Option<Timestamp>,
+    /// What the last sweep took.
+    pub sweep_seconds: Option<f64>,
+    /// Time between sweeps at the moment.
+    pub sweep_interval_seconds: f64,
+    /// Events that found the ring full.
+    pub events_lost: u64,
+    /// Metrics address.
+    pub metrics_address: Option<SocketAddr>,
+}
+
+/// A row of `GET /v1/stalls`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stall {
+    /// Identity, such as `c-7f3a9c01`.
+    pub id: String,
+    /// Namespace.
+    pub netns: NetnsId,
+    /// Local address and port.
+    pub local: SocketAddr,
+    /// Remote address and port.
+    pub remote: SocketAddr,
+    /// The prefix that has the vote.
+    pub destination: Destination,
+    /// TCP state.
+    pub tcp_state: TcpState,
+    /// `suspect` or `stalled`.
+    pub phase: Phase,
+    /// Why.
+    pub cause: Cause,
+    /// What the cause rests on.
+    pub because: String,
+    /// Why it is not held against the upstream, when it is not.
+    pub excluded: Option<Excluded>,
+    /// Since when there is no progress.
+    pub since: Timestamp,
+    /// The same as an age.
+    pub stalled_seconds: f64,
+    /// Upstream.
+    pub upstream: String,
+    /// Interface when it began to wait.
+    pub interface: Option<String>,
+    /// Gateway when it began to wait; `null` when on the link or not known.
+    pub nexthop: Option<IpAddr>,
+    /// Gateway that the kernel has cached now.
+    pub nexthop_now: Option<IpAddr>,
+    /// Sent, not acknowledged.
+    pub unacked_bytes: u32,
+    /// Written, not sent.
+    pub unsent_bytes: u32,
+    /// Data of the first unacknowledged segment.
+    pub head_bytes: Option<u32>,
+    /// Timeouts without progress.
+    pub retransmits: u8,
+    /// Window probes without an answer.
+    pub probes: u8,
+    /// Current retransmission timeout.
+    pub rto_seconds: f64,
+    /// Smoothed round-trip time.
+    pub srtt_seconds: Option<f64>,
+    /// Maximum segment size.
+    pub mss: u32,
+    /// Window that the peer offers.
+    pub peer_window_bytes: u32,
+    /// Age of the last acknowledgement.
+    pub last_ack_seconds: f64,
+    /// Age of the last transmission.
+    pub last_sent_seconds: f64,
+    /// Process; `null` when none holds the socket any more or it cannot be seen.
+    pub pid: Option<u32>,
+    /// Its name.
+    pub process: Option<String>,
+    /// Owner of the socket.
+    pub uid: u32,
+    /// Control group of the process.
+    pub cgroup: Option<String>,
+}
+
+/// An event of `GET /v1/events`: an upstream has changed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// When.
+    pub at: Timestamp,
+    /// Upstream.
+    pub upstream: String,
+    /// Before.
+    pub from: State,
+    /// Now.
+    pub to: State,
+    /// How far the trouble reaches.
+    pub scope: Option<Scope>,
+    /// Why.
+    pub cause: Option<Cause>,
+    /// Certainty, 0 to 1.
+    pub confidence: f64,
+    /// Destinations.
+    pub destinations: Destinations,
+    /// Connections suspect and stalled.
+    pub stuck_connections: u32,
+    /// The same in one sentence.
+    pub message: String,
+}
+
+/// The answer to a request that cannot be served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Error {
+    /// What was wrong and what to do.
+    pub error: String,
+}

@@ -1,0 +1,9 @@
+//! `tcpstall` detects TCP connections that are established but make no progress, and names the
+//! upstream at fault.
+//!
+//! In the order in which data flows:
+
+pub mod time;
+pub mod model;
+pub mod api;
+pub mod sense;

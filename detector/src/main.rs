@@ -1,0 +1,2 @@
+//! The `tcpstall` binary.
+fn main() {}

@@ -1,0 +1,549 @@
+//! The words of the problem: what is seen, what is concluded, what is shown.
+//!
+//! **Invariant:** plain values. No clock, no I/O, no kernel units.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::time::Time;
+
+/// A network namespace, by its inode number.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct NetnsId(pub u32);
+
+/// An interface's index, unique within its network namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct IfIndex(pub u32);
+
+/// The loopback interface has index 1 in every namespace (`include/net/flow.h`,
+/// `LOOPBACK_IFINDEX`).
+pub const LOOPBACK: IfIndex = IfIndex(1);
+
+/// Where the kernel really sends a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NextHop {
+    /// Namespace of the route.
+    pub netns: NetnsId,
+    /// Outgoing interface.
+    pub interface: IfIndex,
+    /// Gateway; `None` when destinations are on the link.
+    pub gateway: Option<IpAddr>,
+}
+
+/// The remote address cut to its prefix (/24 or /48): the unit that has a vote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Destination(pub IpNet);
+
+impl Destination {
+    /// The destination that `address` belongs to; a mapped IPv4 address counts as IPv4.
+    pub fn of(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        let length = if address.is_ipv4() { 24 } else { 48 };
+        let net = IpNet::new(address, length).unwrap_or_else(|_| IpNet::from(address));
+        Self(net.trunc())
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A connection, by its socket cookie: never used twice while the host runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "c-{:08x}", self.0)
+    }
+}
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum $name {
+            $($(#[$vdoc])* #[serde(rename = $word)] $variant,)*
+        }
+
+        impl $name {
+            /// All of them, in the order in which they are shown.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The word used in JSON, metrics, CLI and docs.
+            pub const fn word(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.word())
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = String;
+
+            fn from_str(word: &str) -> Result<Self, String> {
+                Self::ALL.iter().copied().find(|it| it.word() == word).ok_or_else(|| {
+                    let words: Vec<_> = Self::ALL.iter().map(|it| it.word()).collect();
+                    format!("expected one of {}", words.join(", "))
+                })
+            }
+        }
+    };
+}
+
+words! {
+    /// How far a connection in trouble is.
+    Phase {
+        /// Outstanding data and two or more timeouts without progress.
+        Suspect = "suspect",
+        /// No progress for `stall_after` while progress was due.
+        Stalled = "stalled",
+    }
+}
+
+words! {
+    /// Why a connection makes no progress.
+    Cause {
+        /// Nothing comes back.
+        Blackhole = "blackhole",
+        /// Only large segments vanish.
+        Mtu = "mtu",
+        /// Some progress, most of the time in timeouts.
+        Loss = "loss",
+        /// Data arrives, acknowledgements do not.
+        ReturnPath = "return-path",
+        /// Data arrives with a hole that never fills.
+        ReceiveHole = "receive-hole",
+        /// The peer does not read.
+        ZeroWindow = "zero-window",
+        /// The next hop does not answer ARP or neighbour discovery.
+        Neighbour = "neighbour",
+        /// Packets do not leave this host.
+        Local = "local",
+        /// None of the others fits.
+        Unknown = "unknown",
+    }
+}
+
+words! {
+    /// What is said of an upstream.
+    State {
+        /// Destinations make progress.
+        Ok = "ok",
+        /// Surely abnormal, the smaller part of its destinations.
+        Degraded = "degraded",
+        /// Surely abnormal, the larger part of its destinations.
+        Failing = "failing",
+        /// Too little traffic to judge.
+        Idle = "idle",
+    }
+}
+
+words! {
+    /// How far the trouble reaches.
+    Scope {
+        /// This upstream, while others do well or cannot be judged.
+        Upstream = "upstream",
+        /// Every judged upstream, of at least two, at once.
+        Common = "common",
+    }
+}
+
+words! {
+    /// Why a connection was looked at and not held against its upstream.
+    Excluded {
+        /// Nothing outstanding for a while; the last word was the peer's.
+        Idle = "idle",
+        /// Nothing outstanding for a while; an answer of the peer is awaited.
+        Waiting = "waiting",
+        /// Everything sent is acknowledged; the application has no more to send.
+        AppLimited = "app-limited",
+        /// The peer does not read.
+        ZeroWindow = "zero-window",
+        /// Its destination has cast its vote already, or is alone in its trouble.
+        OneDestination = "one-destination",
+    }
+}
+
+words! {
+    /// How a stall ended.
+    Outcome {
+        /// Data was acknowledged again.
+        Recovered = "recovered",
+        /// The connection ended.
+        Closed = "closed",
+        /// The connection was reset by `tcpstall kill`.
+        Killed = "killed",
+    }
+}
+
+words! {
+    /// Reachability of a next hop on its link (`NUD_*`, `include/uapi/linux/neighbour.h`).
+    Reachability {
+        /// It answers, or is not known to have stopped.
+        Answers = "answers",
+        /// It has been asked and does not answer.
+        Silent = "silent",
+    }
+}
+
+words! {
+    /// TCP states in which a connection past the handshake can be (`include/net/tcp_states.h`).
+    TcpState {
+        /// Both directions open.
+        Established = "established",
+        /// We closed, the peer has not acknowledged it.
+        FinWait1 = "fin-wait-1",
+        /// We closed, the peer acknowledged it.
+        FinWait2 = "fin-wait-2",
+        /// The peer closed.
+        CloseWait = "close-wait",
+        /// Both closed, our end is not acknowledged; the peer closed first.
+        LastAck = "last-ack",
+        /// Both closed at once.
+        Closing = "closing",
+        /// Any other state.
+        Other = "other",
+    }
+}
+
+/// Why a sensor sent a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A sweep found it behind schedule.
+    Suspicious,
+    /// A sweep took it as a sample of the connections at work.
+    Active,
+    /// A retransmission timeout happened just now.
+    Timeout,
+}
+
+/// One connection at one moment, in our units.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    /// Identity.
+    pub id: ConnectionId,
+    /// When the kernel was read.
+    pub at: Time,
+    /// Why it was sent.
+    pub origin: Origin,
+    /// Namespace.
+    pub netns: NetnsId,
+    /// Local address, canonical.
+    pub local: SocketAddr,
+    /// Remote address, canonical.
+    pub remote: SocketAddr,
+    /// TCP state.
+    pub tcp_state: TcpState,
+    /// Cached route; `None` when the kernel holds none.
+    pub next_hop: Option<NextHop>,
+    /// Socket mark.
+    pub mark: u32,
+    /// Owner of the socket.
+    pub uid: u32,
+    /// Inode of the socket; `None` when no process holds it.
+    pub inode: Option<u64>,
+    /// First unacknowledged sequence number: progress is when this moves.
+    pub snd_una: u32,
+    /// Bytes sent and not acknowledged.
+    pub unacked: u32,
+    /// Bytes written and not sent.
+    pub unsent: u32,
+    /// Segments in flight.
+    pub packets_out: u32,
+    /// Timeouts without progress.
+    pub timeouts: u8,
+    /// Window probes without an answer.
+    pub probes: u8,
+    /// The window-probe timer runs.
+    pub persist: bool,
+    /// Exponent of the backoff.
+    pub backoff: u8,
+    /// Window that the peer offers, bytes.
+    pub peer_window: u32,
+    /// Maximum segment size, bytes.
+    pub mss: u32,
+    /// Data bytes of the first unacknowledged segment.
+    pub head: Option<u32>,
+    /// Current retransmission timeout.
+    pub rto: Duration,
+    /// Smoothed round-trip time; `None` before the first measurement.
+    pub srtt: Option<Duration>,
+    /// When outstanding data began to wait, as far as the kernel's own timers tell.
+    pub stuck_since: Option<Time>,
+    /// Last transmission of data, first or repeated.
+    pub sent_at: Time,
+    /// Last acknowledgement that arrived.
+    pub acked_at: Time,
+    /// Bytes acknowledged since the connection began.
+    pub bytes_acked: u64,
+    /// Segments with data sent since the connection began, repeats included.
+    pub segments_out: u32,
+    /// Retransmissions since the connection began.
+    pub retransmissions: u32,
+    /// What the kernel said when it tried to send again, an errno; `None` when it went out or is
+    /// not known.
+    pub send_error: Option<i32>,
+    /// `TCP_USER_TIMEOUT`.
+    pub user_timeout: Option<Duration>,
+}
+
+impl Sample {
+    /// Data handed over and not acknowledged, bytes.
+    pub fn outstanding(&self) -> u64 {
+        u64::from(self.unacked) + u64::from(self.unsent)
+    }
+}
+
+/// What a sweep counted at a next hop; every connection is in exactly one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Timers behind schedule; each was sent as a sample.
+    pub suspicious: u32,
+    /// Data outstanding, nothing unusual.
+    pub busy: u32,
+    /// Sent something lately, all of it acknowledged.
+    pub app_limited: u32,
+    /// Nothing sent for a while; an answer of the peer is awaited.
+    pub waiting: u32,
+    /// Nothing sent for a while; the last word was the peer's.
+    pub idle: u32,
+}
+
+impl Counts {
+    /// All connections past the handshake.
+    pub fn established(&self) -> u32 {
+        self.suspicious + self.busy + self.app_limited + self.waiting + self.idle
+    }
+
+    /// Those that send.
+    pub fn active(&self) -> u32 {
+        self.suspicious + self.busy + self.app_limited
+    }
+
+    /// Adds another next hop's.
+    pub fn add(&mut self, other: &Self) {
+        self.suspicious += other.suspicious;
+        self.busy += other.busy;
+        self.app_limited += other.app_limited;
+        self.waiting += other.waiting;
+        self.idle += other.idle;
+    }
+}
+
+/// One walk over all connections. It is not a snapshot: an entry can come twice or not at all.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Sweep {
+    /// Connections that look wrong, and a few of those at work for each destination.
+    pub samples: Vec<Sample>,
+    /// Per next hop; `None` holds the connections without a cached route.
+    pub counts: BTreeMap<Option<NextHop>, Counts>,
+}
+
+/// What is known of an interface.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Interface {
+    /// Name, such as `wan1`.
+    pub name: String,
+    /// What the administrator calls it (`ip link set … alias`).
+    pub alias: Option<String>,
+    /// Name of the VRF it belongs to.
+    pub vrf: Option<String>,
+    /// Administratively up and with carrier.
+    pub up: bool,
+}
+
+/// What the engine is told.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// A timeout was reported.
+    Timeout(Sample),
+    /// A connection ended while it looked wrong.
+    Closed(ConnectionId),
+    /// A sweep has finished.
+    Sweep(Sweep),
+    /// Interfaces were added, changed or (`None`) removed.
+    Interface(NetnsId, IfIndex, Option<Interface>),
+    /// A neighbour's reachability, or (`None`) it was forgotten.
+    Neighbour(NextHop, Option<Reachability>),
+    /// The route of a connection without a cached one, looked up from outside.
+    Route(ConnectionId, NextHop),
+    /// Time has passed, nothing else.
+    Tick,
+}
+
+/// What has changed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Transition {
+    /// An upstream entered another state, scope or cause.
+    Upstream {
+        /// Its name.
+        upstream: String,
+        /// Before.
+        from: State,
+        /// Now.
+        to: State,
+        /// How far it reaches; only outside `ok` and `idle`.
+        scope: Option<Scope>,
+        /// Why; only outside `ok` and `idle`.
+        cause: Option<Cause>,
+        /// Certainty of the new state, 0 to 1.
+        confidence: f64,
+        /// Connections stalled and suspect.
+        stuck: u32,
+        /// Destinations stalled.
+        stalled_destinations: u32,
+        /// Destinations judged.
+        active_destinations: u32,
+    },
+    /// A connection stalled.
+    StallBegan {
+        /// The connection.
+        id: ConnectionId,
+        /// Its upstream.
+        upstream: String,
+        /// Why.
+        cause: Cause,
+    },
+    /// A stall ended.
+    StallEnded {
+        /// The connection.
+        id: ConnectionId,
+        /// Its upstream.
+        upstream: String,
+        /// How.
+        outcome: Outcome,
+        /// How long it lasted.
+        lasted: Duration,
+    },
+    /// Retransmission timeouts were seen.
+    Timeouts {
+        /// The upstream.
+        upstream: String,
+        /// How many.
+        count: u64,
+    },
+}
+
+/// A connection in trouble.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stall {
+    /// The newest sample of it.
+    pub sample: Sample,
+    /// How far it is.
+    pub phase: Phase,
+    /// Why.
+    pub cause: Cause,
+    /// What the cause rests on, in words.
+    pub because: String,
+    /// Since when there is no progress.
+    pub since: Time,
+    /// Its upstream.
+    pub upstream: String,
+    /// The next hop in force when it began to wait; `None` when it is not known.
+    pub next_hop: Option<NextHop>,
+    /// Its destination.
+    pub destination: Destination,
+    /// Whether it is held against the upstream.
+    pub excluded: Option<Excluded>,
+}
+
+/// What is said of one upstream.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Upstream {
+    /// Name, from the configuration or made from interface and gateway.
+    pub name: String,
+    /// Its next hops, with what the last sweep counted there.
+    pub next_hops: BTreeMap<NextHop, Counts>,
+    /// State.
+    pub state: State,
+    /// Since when.
+    pub since: Time,
+    /// How far the trouble reaches.
+    pub scope: Option<Scope>,
+    /// Why; only outside `ok` and `idle`.
+    pub cause: Option<Cause>,
+    /// Certainty of the state, 0 to 1.
+    pub confidence: f64,
+    /// Stalled connections at each next hop, by cause; zero-window ones included.
+    pub stalled: BTreeMap<(Option<NextHop>, Cause), u32>,
+    /// Suspect connections at each next hop.
+    pub suspect: BTreeMap<Option<NextHop>, u32>,
+    /// Destinations that had something to send lately.
+    pub active_destinations: u32,
+    /// Of these, the ones whose last word is a stall.
+    pub stalled_destinations: Vec<Destination>,
+    /// Of these, the ones that make progress (at most a handful, as examples).
+    pub fine_destinations: Vec<Destination>,
+    /// Connections not held against the upstream, by reason.
+    pub excluded: BTreeMap<Excluded, u32>,
+    /// Stalled destinations that are in use through other upstreams too.
+    pub elsewhere: u32,
+    /// Of these, the ones that make progress there.
+    pub fine_elsewhere: u32,
+    /// Bytes trapped in stalled connections.
+    pub outstanding: u64,
+    /// Start of the oldest stall.
+    pub oldest_stall: Option<Time>,
+}
+
+impl Upstream {
+    /// Sum over the next hops.
+    pub fn counts(&self) -> Counts {
+        let mut sum = Counts::default();
+        for counts in self.next_hops.values() {
+            sum.add(counts);
+        }
+        sum
+    }
+
+    /// Stalled connections that count against the upstream.
+    pub fn stalled_connections(&self) -> u32 {
+        self.stalled
+            .iter()
+            .filter(|((_, cause), _)| *cause != Cause::ZeroWindow)
+            .map(|(_, count)| count)
+            .sum()
+    }
+
+    /// Suspect connections.
+    pub fn suspect_connections(&self) -> u32 {
+        self.suspect.values().sum()
+    }
+}
+
+/// The whole judgement at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    /// When.
+    pub at: Time,
+    /// The worst of the upstreams.
+    pub state: State,
+    /// How far the worst trouble reaches.
+    pub scope: Option<Scope>,
+    /// By name.
+    pub upstreams: Vec<Upstream>,
+    /// Stalled and suspect connections, oldest first.
+    pub stalls: Vec<Stall>,
+    /// Interfaces by namespace and index.
+    pub interfaces: BTreeMap<(NetnsId, IfIndex), Interface>,
+    /// When the last sweep was taken in.
+    pub swept_at: Option<Time>,
+}
