@@ -1,1 +1,33 @@
-//! x
+//! The laboratory: a host with several upstreams, an internet behind them, faults in between.
+//!
+//! Everything lives in network namespaces of its own and is gone when the [`Lab`] is dropped.
+//! Read in this order: [`network`] (what stands), [`fault`] (what breaks), [`traffic`] (who talks),
+//! [`daemon`] (who watches).
+
+#[path = "lab/client.rs"]
+mod client;
+#[path = "lab/daemon.rs"]
+pub mod daemon;
+#[path = "lab/fault.rs"]
+pub mod fault;
+#[path = "lab/http.rs"]
+pub mod http;
+#[path = "lab/leftovers.rs"]
+mod leftovers;
+#[path = "lab/namespace.rs"]
+pub mod namespace;
+#[path = "lab/network.rs"]
+pub mod network;
+#[path = "lab/server.rs"]
+pub mod server;
+#[path = "lab/signal.rs"]
+pub mod signal;
+#[path = "lab/status.rs"]
+pub mod status;
+#[path = "lab/traffic.rs"]
+pub mod traffic;
+
+pub use daemon::{Daemon, Options};
+pub use fault::{Direction, Fault};
+pub use network::{Family, Lab, Upstream};
+pub use traffic::{Load, Plan, Traffic};

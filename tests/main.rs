@@ -1,2 +1,25 @@
-//! x
-fn main(){}
+//! The laboratory's claims: each test is one, and needs root.
+//!
+//! `TCPSTALL_LAB_REQUIRED=1` turns a skip into a failure, `TCPSTALL_LAB_ALL=1` runs the long ones in
+//! full, `TCPSTALL_LAB_PARALLEL=N` sets how many laboratories stand at once (3).
+
+#[path = "laboratory/cli.rs"]
+mod cli;
+#[path = "laboratory/configuration.rs"]
+mod configuration;
+#[path = "laboratory/exclusions.rs"]
+mod exclusions;
+#[path = "laboratory/families.rs"]
+mod families;
+#[path = "laboratory/faults.rs"]
+mod faults;
+#[path = "laboratory/life.rs"]
+mod life;
+#[path = "laboratory/old.rs"]
+mod old;
+#[path = "laboratory/rubbish.rs"]
+mod rubbish;
+#[path = "laboratory/scope.rs"]
+mod scope;
+#[path = "laboratory/world.rs"]
+mod world;

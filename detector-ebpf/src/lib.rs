@@ -170,7 +170,7 @@ const _: () = assert!(size_of::<RawNextHop>() == 28);
 
 /// What one sweep counted at one next hop. Every connection is in exactly one of these, and
 /// [`RawCounts::suspicious`] ones are also written out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 #[cfg_attr(
     feature = "user",
@@ -194,6 +194,17 @@ pub struct RawCounts {
     pub idle: u32,
 }
 const _: () = assert!(size_of::<RawCounts>() == 20);
+
+impl RawCounts {
+    /// Nothing counted yet.
+    pub const ZERO: Self = Self {
+        suspicious: 0,
+        busy: 0,
+        app_limited: 0,
+        waiting: 0,
+        idle: 0,
+    };
+}
 
 /// A destination behind a next hop, for counting how many samples a sweep has sent of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,4 +6,10 @@
 pub mod time;
 pub mod model;
 pub mod api;
+pub mod config;
+pub mod engine;
 pub mod sense;
+pub mod clock;
+pub mod serve;
+pub mod daemon;
+pub mod sys;

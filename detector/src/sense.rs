@@ -2,6 +2,17 @@
 //!
 //! **Invariant:** no thresholds and no judgement; those belong to the engine.
 
+pub mod btf;
+pub mod decode;
+pub mod doctor;
+pub mod offsets;
+pub mod owners;
+pub mod programs;
+pub mod sweep;
+pub mod topology;
+
+pub use doctor::doctor;
+
 /// One thing that the kernel or the host must allow, as `tcpstall doctor` lists it and
 /// `tcpstall_kernel_feature` exports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,4 +29,18 @@ pub struct Check {
     pub lost: String,
     /// What to do about it; empty when it is there.
     pub remedy: String,
+}
+
+impl Check {
+    /// Something that is there.
+    pub fn present(feature: impl Into<String>, required: bool, found: impl Into<String>) -> Self {
+        Self {
+            feature: feature.into(),
+            ok: true,
+            required,
+            found: found.into(),
+            lost: String::new(),
+            remedy: String::new(),
+        }
+    }
 }

@@ -1,2 +1,76 @@
-//! x
-fn main() {}
+//! `cargo xtask`: the only thing a developer types.
+//!
+//! Each command first finds or installs what is missing, says what it does and why, and prints
+//! every command it runs, so that each can be run by hand.
+//!
+//! **Invariant:** nothing here changes the user's default toolchain.
+
+mod bench;
+mod build;
+mod check;
+mod ci;
+mod command;
+mod demo;
+mod deny;
+mod kernel;
+mod linker;
+mod packages;
+mod root;
+mod run;
+mod test;
+mod toolchain;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Build, run, test and check tcpstall.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Build the kernel programs and the daemon
+    Build(build::Options),
+    /// Build, then start the daemon on this host (as root)
+    Run(run::Options),
+    /// Build, then show a stall and its detection in made-up networks (as root)
+    Demo(demo::Options),
+    /// Run the unit tests, then the laboratory (as root)
+    Test(test::Options),
+    /// Formatting, lints on both sides, licences and advisories
+    Check,
+    /// Everything that continuous integration runs: check, then test
+    Ci,
+    /// Build, then measure (as root)
+    #[command(subcommand)]
+    Bench(bench::Subject),
+}
+
+fn main() -> ExitCode {
+    match perform(Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            command::fail(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: Task) -> Result<()> {
+    match task {
+        Task::Build(options) => build::task(&options),
+        Task::Run(options) => run::task(&options),
+        Task::Demo(options) => demo::task(&options),
+        Task::Test(options) => test::task(&options),
+        Task::Check => check::task(),
+        Task::Ci => ci::task(),
+        Task::Bench(subject) => bench::task(&subject),
+    }
+}

@@ -1,0 +1,492 @@
+//! Follows kernel pointers at offsets that the daemon found in the running kernel's BTF.
+//!
+//! Loads are direct wherever the verifier knows the type behind the pointer: it then checks the
+//! offset against the bounds of the field, so that a wrong one fails at load time instead of
+//! giving garbage. The helper `bpf_probe_read_kernel` is used for three fields only, those behind
+//! a cast that the verifier does not know.
+//!
+//! **Invariant:** reads, never judges.
+#![expect(unsafe_code, reason = "kernel pointers end here")]
+
+use core::{ffi::c_void, ptr};
+
+use aya_ebpf::{
+    Global,
+    helpers::{
+        bpf_get_socket_cookie, bpf_jiffies64, bpf_ktime_get_ns, bpf_probe_read_kernel,
+        bpf_seq_write, bpf_skc_to_tcp_sock,
+    },
+};
+use detector_ebpf::{
+    ABSENT, AF_INET, AF_INET6, GATEWAY_ON_LINK, GATEWAY_UNKNOWN, Offsets, RawNextHop, RawSampled,
+    RawSock, Settings,
+};
+
+/// Written by the daemon before the programs are loaded; the verifier sees constants.
+#[unsafe(no_mangle)]
+static OFFSETS: Global<Offsets> = Global::new(Offsets::ABSENT);
+/// Written by the daemon before the programs are loaded; the verifier sees constants.
+#[unsafe(no_mangle)]
+static SETTINGS: Global<Settings> = Global::new(Settings {
+    netns: 0,
+    active_jiffies: 0,
+    samples_per_destination: 0,
+    report_timeouts: 0,
+    has_err: 0,
+    may_probe: 0,
+});
+
+/// `RTF_GATEWAY`, `include/uapi/linux/ipv6_route.h`.
+const RTF_GATEWAY: u32 = 0x0002;
+/// Levels of the tree of unacknowledged segments that are walked: enough for any window.
+const TREE_DEPTH: u32 = 24;
+
+/// Reads a setting.
+macro_rules! setting {
+    ($name:ident) => {
+        $crate::kernel::settings(core::mem::offset_of!(detector_ebpf::Settings, $name))
+    };
+}
+pub(crate) use setting;
+
+/// Offset of a field.
+macro_rules! offset {
+    ($name:ident) => {
+        offsets(core::mem::offset_of!(Offsets, $name))
+    };
+}
+
+/// Loads a field through a pointer whose type the verifier knows; 0 when this kernel lacks it.
+macro_rules! load {
+    ($base:expr, $name:ident as $ty:ty) => {
+        load::<$ty>($base, offset!($name))
+    };
+}
+
+/// Loads a pointer; null when this kernel lacks the field.
+macro_rules! follow {
+    ($base:expr, $name:ident) => {
+        load::<usize>($base, offset!($name)) as *const u8
+    };
+}
+
+#[inline(always)]
+fn load<T: Copy + Default>(base: *const u8, offset: u32) -> T {
+    if offset == ABSENT {
+        return T::default();
+    }
+    // SAFETY: the verifier checks the access against the type; a fault reads zero.
+    unsafe { ptr::read_volatile(base.add(offset as usize).cast::<T>()) }
+}
+
+/// A value of [`SETTINGS`], by its place there.
+#[inline(always)]
+pub(crate) fn settings(place: usize) -> u32 {
+    // SAFETY: `place` comes from `offset_of!`; volatile because the daemon replaces the value.
+    unsafe { ptr::read_volatile((&raw const SETTINGS).cast::<u32>().byte_add(place)) }
+}
+
+/// A value of [`OFFSETS`], by its place there.
+#[inline(always)]
+fn offsets(place: usize) -> u32 {
+    // SAFETY: as above.
+    unsafe { ptr::read_volatile((&raw const OFFSETS).cast::<u32>().byte_add(place)) }
+}
+
+/// The kernel's clock in jiffies.
+#[inline(always)]
+pub(crate) fn jiffies() -> u64 {
+    // SAFETY: the helper takes no arguments.
+    unsafe { bpf_jiffies64() }
+}
+
+/// What an iterator's program is called with: `struct bpf_iter__tcp`, `net/ipv4/tcp_ipv4.c`.
+#[repr(C)]
+pub(crate) struct IterContext {
+    meta: *const IterMeta,
+    sk_common: *const u8,
+}
+
+/// `struct bpf_iter_meta`, `include/linux/bpf.h`.
+#[repr(C)]
+struct IterMeta {
+    seq: *mut c_void,
+    session: u64,
+}
+
+/// One walk of the iterator, at one socket.
+#[derive(Clone, Copy)]
+pub(crate) struct Walk(*const IterContext);
+
+impl Walk {
+    #[inline(always)]
+    pub(crate) fn new(context: *const IterContext) -> Self {
+        Self(context)
+    }
+
+    /// Differs between walks.
+    #[inline(always)]
+    pub(crate) fn session(self) -> u64 {
+        // SAFETY: the verifier checks accesses to the context; `meta` is never null.
+        unsafe { (*(*self.0).meta).session }
+    }
+
+    /// The connection that the walk is at; `None` at the end and for what is not a connection.
+    #[inline(always)]
+    pub(crate) fn connection(self) -> Option<Sock> {
+        // SAFETY: as above.
+        let common = unsafe { (*self.0).sk_common };
+        if common.is_null() {
+            return None;
+        }
+        // Requests and time-wait entries are smaller than a socket: look before casting.
+        if !past_handshake(load!(common, state as u8)) {
+            return None;
+        }
+        Sock::from_common(common)
+    }
+
+    /// Appends a record to what the daemon reads; `false` when there is no room: the kernel then
+    /// shows the same socket again.
+    #[inline(always)]
+    pub(crate) fn write(self, raw: *const RawSock) -> bool {
+        // SAFETY: the verifier checks the buffer and its length.
+        unsafe {
+            let seq = (*(*self.0).meta).seq;
+            bpf_seq_write(
+                seq.cast(),
+                raw.cast_mut().cast(),
+                size_of::<RawSock>() as u32,
+            ) == 0
+        }
+    }
+}
+
+/// ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK, CLOSING:
+/// <https://elixir.bootlin.com/linux/v6.12/source/include/net/tcp_states.h>.
+#[inline(always)]
+fn past_handshake(state: u8) -> bool {
+    state < 16 && (1u32 << state) & 0b1011_0011_0010 != 0
+}
+
+/// A TCP socket.
+#[derive(Clone, Copy)]
+pub(crate) struct Sock(*const u8);
+
+impl Sock {
+    /// From a `struct sock` or `struct sock_common`; `None` when it is not TCP.
+    #[inline(always)]
+    pub(crate) fn from_common(common: *const u8) -> Option<Self> {
+        // SAFETY: the helper checks the socket and returns null for others than TCP.
+        let tcp = unsafe { bpf_skc_to_tcp_sock(common.cast_mut().cast()) };
+        if tcp.is_null() {
+            None
+        } else {
+            Some(Self(tcp.cast::<u8>().cast_const()))
+        }
+    }
+
+    /// Whether this is a connection past the handshake.
+    #[inline(always)]
+    pub(crate) fn is_connection(self) -> bool {
+        past_handshake(load!(self.0, state as u8))
+    }
+
+    /// Number of the network namespace.
+    #[inline(always)]
+    pub(crate) fn netns(self) -> u32 {
+        let net = follow!(self.0, net);
+        load!(net, net_inum as u32)
+    }
+
+    /// Everything that the decisions of the programs need.
+    #[inline(always)]
+    pub(crate) fn vitals(self) -> Vitals {
+        Vitals {
+            outstanding: load!(self.0, write_seq as u32) != load!(self.0, snd_una as u32),
+            timeouts: load!(self.0, retransmits as u8),
+            pending: load!(self.0, pending as u8),
+            backoff: load!(self.0, backoff as u8),
+            probes: load!(self.0, probes_out as u8),
+            sent_at: load!(self.0, lsndtime as u32),
+            received_at: load!(self.0, lrcvtime as u32),
+            segments_out: load!(self.0, data_segs_out as u32),
+        }
+    }
+
+    /// The next hop of the cached route.
+    #[inline(always)]
+    pub(crate) fn next_hop(self, out: &mut RawNextHop) {
+        *out = RawNextHop {
+            gateway: [0; 16],
+            netns: self.netns(),
+            ifindex: 0,
+            gateway_family: u32::from(GATEWAY_UNKNOWN),
+        };
+        let dst = follow!(self.0, dst_cache);
+        if dst.is_null() {
+            return;
+        }
+        let device = follow!(dst, dst_dev);
+        if device.is_null() {
+            return;
+        }
+        out.ifindex = load!(device, dev_ifindex as u32);
+        if setting!(may_probe) == 0 {
+            return;
+        }
+        // An IPv6 socket to a mapped IPv4 peer holds an IPv4 route: ask the addresses.
+        if self.is_ipv4() {
+            let family: u8 = probe(dst, offset!(rt_gw_family));
+            if u16::from(family) == AF_INET {
+                let gateway: [u8; 4] = probe(dst, offset!(rt_gw4));
+                out.gateway[0] = gateway[0];
+                out.gateway[1] = gateway[1];
+                out.gateway[2] = gateway[2];
+                out.gateway[3] = gateway[3];
+                out.gateway_family = u32::from(AF_INET);
+            } else if u16::from(family) == AF_INET6 {
+                out.gateway = probe(dst, offset!(rt_gw6));
+                out.gateway_family = u32::from(AF_INET6);
+            } else {
+                out.gateway_family = u32::from(GATEWAY_ON_LINK);
+            }
+        } else {
+            let flags: u32 = probe(dst, offset!(rt6i_flags));
+            if flags & RTF_GATEWAY != 0 {
+                out.gateway = probe(dst, offset!(rt6i_gateway));
+                out.gateway_family = u32::from(AF_INET6);
+            } else {
+                out.gateway_family = u32::from(GATEWAY_ON_LINK);
+            }
+        }
+    }
+
+    /// First bytes of the remote address and the family: what a sweep counts samples by.
+    #[inline(always)]
+    pub(crate) fn prefix(self) -> [u8; 8] {
+        if self.is_ipv4() {
+            let a = load!(self.0, remote4 as u32).to_ne_bytes();
+            [a[0], a[1], a[2], 0, 0, 0, 0, 4]
+        } else {
+            let a = load!(self.0, remote6 as u64).to_ne_bytes();
+            [a[0], a[1], a[2], a[3], a[4], a[5], 0, 6]
+        }
+    }
+
+    /// An IPv4 peer, on an IPv4 socket or mapped on an IPv6 one.
+    #[inline(always)]
+    fn is_ipv4(self) -> bool {
+        if load!(self.0, family as u16) == AF_INET {
+            return true;
+        }
+        let offset = offset!(remote6);
+        let high: u64 = load(self.0, offset);
+        let low: u32 = load(self.0, offset + 8);
+        high == 0 && low == 0xffff_0000_u32.to_le()
+    }
+
+    /// Writes everything that the daemon wants to know.
+    #[inline(always)]
+    pub(crate) fn describe(self, kind: u8, next_hop: &RawNextHop, out: *mut RawSock) {
+        let sk = self.0;
+        // SAFETY: a whole record in a map or in the ring, checked by the verifier; plain data, so
+        // that its old content does not matter. It is too large for the stack.
+        let out = unsafe { &mut *out };
+        out.kind = kind;
+        out.cookie = cookie(sk);
+        out.observed_ns = nanoseconds();
+        out.jiffies = jiffies();
+        out.bytes_acked = load!(sk, bytes_acked as u64);
+        out.bytes_received = load!(sk, bytes_received as u64);
+        out.timer_expires = load!(sk, timer_expires as u64);
+        out.inode = self.inode();
+        out.gateway = next_hop.gateway;
+        out.gateway_family = next_hop.gateway_family as u16;
+        out.netns = next_hop.netns;
+        out.ifindex = next_hop.ifindex;
+        out.mark = load!(sk, mark as u32);
+        out.uid = load!(sk, uid as u32);
+        out.snd_una = load!(sk, snd_una as u32);
+        out.snd_nxt = load!(sk, snd_nxt as u32);
+        out.write_seq = load!(sk, write_seq as u32);
+        out.rcv_nxt = load!(sk, rcv_nxt as u32);
+        out.snd_wnd = load!(sk, snd_wnd as u32);
+        out.packets_out = load!(sk, packets_out as u32);
+        out.sacked_out = load!(sk, sacked_out as u32);
+        out.mss_cache = load!(sk, mss_cache as u32);
+        out.rto = load!(sk, rto as u32);
+        out.srtt_us = load!(sk, srtt_us as u32);
+        out.retrans_stamp = load!(sk, retrans_stamp as u32);
+        out.lsndtime = load!(sk, lsndtime as u32);
+        out.rcv_tstamp = load!(sk, rcv_tstamp as u32);
+        out.lrcvtime = load!(sk, lrcvtime as u32);
+        out.probes_tstamp = load!(sk, probes_tstamp as u32);
+        out.data_segs_out = load!(sk, data_segs_out as u32);
+        out.total_retrans = load!(sk, total_retrans as u32);
+        out.user_timeout = load!(sk, user_timeout as u32);
+        out.err = 0;
+        out.err_soft = load!(sk, err_soft as i32);
+        out.local_port = load!(sk, local_port as u16);
+        out.remote_port = u16::from_be(load!(sk, remote_port as u16));
+        out.state = load!(sk, state as u8);
+        out.retransmits = load!(sk, retransmits as u8);
+        out.backoff = load!(sk, backoff as u8);
+        out.pending = load!(sk, pending as u8);
+        out.probes_out = load!(sk, probes_out as u8);
+        out.head_len = self.head_len();
+        if self.is_ipv4() {
+            write_mapped(&mut out.local, load!(sk, local4 as u32));
+            write_mapped(&mut out.remote, load!(sk, remote4 as u32));
+        } else {
+            self.copy6(offset!(local6), &mut out.local);
+            self.copy6(offset!(remote6), &mut out.remote);
+        }
+    }
+
+    #[inline(always)]
+    fn copy6(self, offset: u32, out: &mut [u8; 16]) {
+        let high: u64 = load(self.0, offset);
+        let low: u64 = load(self.0, offset + 8);
+        // SAFETY: sixteen bytes, aligned to eight because of where the records hold addresses.
+        unsafe {
+            ptr::write(out.as_mut_ptr().cast::<u64>(), high);
+            ptr::write(out.as_mut_ptr().cast::<u64>().add(1), low);
+        }
+    }
+
+    /// Inode of the socket, by which user space finds its owner; 0 for an orphan.
+    #[inline(always)]
+    fn inode(self) -> u64 {
+        let socket = follow!(self.0, socket);
+        if socket.is_null() {
+            return 0;
+        }
+        let file = follow!(socket, socket_file);
+        if file.is_null() {
+            return 0;
+        }
+        let inode = follow!(file, file_inode);
+        if inode.is_null() {
+            return 0;
+        }
+        load!(inode, inode_number as u64)
+    }
+
+    /// Data of the first unacknowledged segment: the leftmost of the tree.
+    #[inline(always)]
+    fn head_len(self) -> u32 {
+        if setting!(may_probe) == 0 || offset!(rb_left) == ABSENT {
+            return 0;
+        }
+        // The root shares its place with `sk_send_head`, so the verifier knows no type for it.
+        let mut node: usize = load!(self.0, rtx_queue as usize);
+        if node == 0 {
+            return 0;
+        }
+        for _ in 0..TREE_DEPTH {
+            let left: usize = probe(node as *const u8, offset!(rb_left));
+            if left == 0 {
+                // The node is the first member of the buffer (`struct sk_buff`, since 4.15).
+                return probe(node as *const u8, offset!(skb_len));
+            }
+            node = left;
+        }
+        0
+    }
+}
+
+/// Data of a segment that is handed to a tracepoint.
+#[inline(always)]
+pub(crate) fn segment_len(skb: *const u8) -> u32 {
+    load!(skb, skb_len as u32)
+}
+
+/// What the decisions of the programs need.
+pub(crate) struct Vitals {
+    pub(crate) outstanding: bool,
+    pub(crate) timeouts: u8,
+    pub(crate) pending: u8,
+    pub(crate) backoff: u8,
+    pub(crate) probes: u8,
+    pub(crate) sent_at: u32,
+    pub(crate) received_at: u32,
+    pub(crate) segments_out: u32,
+}
+
+/// Reads behind a cast that the verifier does not know; zero when it cannot be read.
+#[inline(always)]
+fn probe<T: Default>(base: *const u8, offset: u32) -> T {
+    if offset == ABSENT {
+        return T::default();
+    }
+    // SAFETY: the helper checks the address itself and fails instead of faulting.
+    unsafe { bpf_probe_read_kernel(base.add(offset as usize).cast::<T>()).unwrap_or_default() }
+}
+
+/// `::ffff:a.b.c.d`.
+#[inline(always)]
+fn write_mapped(out: &mut [u8; 16], address: u32) {
+    // SAFETY: sixteen bytes, aligned to eight because of where the records hold addresses.
+    unsafe {
+        ptr::write(out.as_mut_ptr().cast::<u64>(), 0);
+        ptr::write(
+            out.as_mut_ptr().cast::<u32>().add(2),
+            0xffff_0000_u32.to_le(),
+        );
+        ptr::write(out.as_mut_ptr().cast::<u32>().add(3), address);
+    }
+}
+
+/// Identity of the socket.
+#[inline(always)]
+fn cookie(sock: *const u8) -> u64 {
+    // SAFETY: a socket that the verifier knows.
+    unsafe { bpf_get_socket_cookie(sock.cast_mut().cast()) }
+}
+
+/// The kernel's monotonic clock.
+#[inline(always)]
+fn nanoseconds() -> u64 {
+    // SAFETY: the helper takes no arguments.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+/// Adds what only the tracepoint knows.
+#[inline(always)]
+pub(crate) fn complete(out: *mut RawSock, head_len: u32, err: i32) {
+    // SAFETY: a record in the ring, checked by the verifier.
+    unsafe {
+        if head_len != 0 {
+            (*out).head_len = head_len;
+        }
+        (*out).err = err;
+    }
+}
+
+/// Samples that this walk has sent of a destination.
+#[inline(always)]
+pub(crate) fn sampled_in(sampled: *const RawSampled, session: u64) -> u64 {
+    // SAFETY: a value of a map, checked by the verifier; a torn read costs a sample.
+    unsafe {
+        if (*sampled).session == session {
+            (*sampled).count
+        } else {
+            0
+        }
+    }
+}
+
+/// Adds one. Walks do not overlap, so no other CPU counts at the same time.
+#[inline(always)]
+pub(crate) fn increment(slot: *mut u32) {
+    // SAFETY: a value of a map, checked by the verifier.
+    unsafe { *slot += 1 }
+}
+
+/// Adds one to a counter of this CPU.
+#[inline(always)]
+pub(crate) fn increment64(slot: *mut u64) {
+    // SAFETY: a value of a map, checked by the verifier.
+    unsafe { *slot += 1 }
+}

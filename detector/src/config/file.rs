@@ -1,0 +1,200 @@
+//! The meaning of each key of the file.
+//!
+//! **Invariant:** pure but for `read`, which is given.
+
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use ipnet::IpNet;
+
+use super::{
+    Config, Detect, Error, Problem, Read, Rule,
+    document::{Document, Section, Value},
+    error, value,
+};
+
+const TOP: &[&str] = &["metrics_address", "socket", "state_dir", "detect", "upstream"];
+const DETECT: &[&str] = &["stall_after", "sweep_budget", "ignore"];
+const UPSTREAM: &[&str] = &[
+    "name",
+    "gateway",
+    "interface",
+    "source",
+    "mark",
+    "vrf",
+    "netns",
+    "destinations",
+    "destinations_file",
+];
+
+const STALL_AFTER: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(500)..=Duration::from_mins(10);
+const SWEEP_BUDGET: std::ops::RangeInclusive<f64> = 0.0001..=0.5;
+
+/// The configuration that `document` describes.
+pub(super) fn config(document: &Document<'_>, read: Read<'_>) -> Result<Config, Error> {
+    let tree = document.tree()?;
+    let top = Section::new(document, "", tree.get_ref(), TOP)?;
+    let mut config = Config::default();
+    if let Some(value) = top.get("metrics_address") {
+        config.metrics_address = value.string(
+            r#"an address and a port such as "127.0.0.1:19293" or "[::]:19293""#,
+            |text| text.parse::<SocketAddr>().ok(),
+        )?;
+    }
+    if let Some(value) = top.get("socket") {
+        config.socket = path(&value, r#"an absolute path such as "/run/tcpstall/tcpstall.sock""#)?;
+    }
+    if let Some(value) = top.get("state_dir") {
+        config.state_dir = path(&value, r#"an absolute path such as "/var/lib/tcpstall""#)?;
+    }
+    if let Some(value) = top.get("detect") {
+        config.detect = detect(&value.section("detect", "a table: [detect]", DETECT)?)?;
+    }
+    if let Some(value) = top.get("upstream") {
+        config.upstreams = upstreams(&value, document.path, read)?;
+    }
+    Ok(config)
+}
+
+fn path(value: &Value<'_>, expected: &str) -> Result<std::path::PathBuf, Error> {
+    value.string(expected, |text| Path::new(text).is_absolute().then(|| text.into()))
+}
+
+fn detect(section: &Section<'_>) -> Result<Detect, Error> {
+    let mut detect = Detect::default();
+    if let Some(value) = section.get("stall_after") {
+        let expected = format!("{} from 500ms to 10m", value::A_DURATION);
+        let read = |text: &str| value::duration(text).filter(|it| STALL_AFTER.contains(it));
+        detect.stall_after = value.string(&expected, read)?;
+    }
+    if let Some(value) = section.get("sweep_budget") {
+        let expected = "a share of one core from 0.0001 to 0.5, such as 0.01";
+        detect.sweep_budget = value.read(expected, |value| {
+            let number = value.as_float().map(|it| it.as_str());
+            let number = number.or_else(|| value.as_integer().map(|it| it.as_str()))?;
+            number.parse().ok().filter(|share| SWEEP_BUDGET.contains(share))
+        })?;
+    }
+    if let Some(value) = section.get("ignore") {
+        detect.ignore = prefixes(&value)?;
+    }
+    Ok(detect)
+}
+
+fn prefixes(value: &Value<'_>) -> Result<Vec<IpNet>, Error> {
+    let list = value.list(r#"a list of prefixes such as ["192.0.2.0/24"]"#)?;
+    list.iter().map(|item| item.string(value::A_PREFIX, value::prefix)).collect()
+}
+
+fn upstreams(value: &Value<'_>, file: &Path, read: Read<'_>) -> Result<Vec<Rule>, Error> {
+    const EXPECTED: &str = "tables, each headed by [[upstream]]";
+    let mut seen: Vec<(String, usize)> = Vec::new();
+    let mut rules = Vec::new();
+    for item in value.list(EXPECTED)? {
+        let section = item.section("upstream", EXPECTED, UPSTREAM)?;
+        let Some(name) = section.get("name") else {
+            let problem = Problem::MissingKey(r#"a name, such as name = "provider-b""#);
+            return Err(section.missing("name", item.line(), problem));
+        };
+        let rule = upstream(&section, &name, file, read)?;
+        if let Some((_, first_line)) = seen.iter().find(|(seen, _)| *seen == rule.name) {
+            let first_line = *first_line;
+            return Err(name.error(Problem::DuplicateName { name: rule.name, first_line }));
+        }
+        seen.push((rule.name.clone(), name.line()));
+        rules.push(rule);
+    }
+    Ok(rules)
+}
+
+fn upstream(
+    section: &Section<'_>,
+    name: &Value<'_>,
+    file: &Path,
+    read: Read<'_>,
+) -> Result<Rule, Error> {
+    let expected = "a name of 1 to 64 printable characters without \"/\", such as \"provider-b\"";
+    let mut rule = Rule { name: name.string(expected, value::name)?, ..Rule::default() };
+    if let Some(value) = section.get("gateway") {
+        let gateway = |text: &str| text.parse().ok().map(|it: std::net::IpAddr| it.to_canonical());
+        rule.gateway = Some(value.string(r#"an address such as "192.0.2.1""#, gateway)?);
+    }
+    if let Some(value) = section.get("interface") {
+        let expected = r#"the name of an interface such as "wan1", at most 15 bytes"#;
+        rule.interface = Some(value.string(expected, value::interface)?);
+    }
+    if let Some(value) = section.get("source") {
+        rule.source = Some(value.string(value::A_PREFIX, value::prefix)?);
+    }
+    if let Some(value) = section.get("mark") {
+        rule.mark = Some(number(&value, "a socket mark from 0 to 4294967295, such as 0x20")?);
+    }
+    if let Some(value) = section.get("vrf") {
+        let expected = r#"the name of a VRF such as "blue", at most 15 bytes"#;
+        rule.vrf = Some(value.string(expected, value::interface)?);
+    }
+    if let Some(value) = section.get("netns") {
+        let expected = "the inode number of a network namespace, as `stat -Lc %i /run/netns/NAME` \
+                        prints it";
+        rule.netns = Some(number(&value, expected)?);
+    }
+    rule.destinations = destinations(section, file, read)?;
+    if rule == (Rule { name: rule.name.clone(), ..Rule::default() }) {
+        let matchers = UPSTREAM.get(1..).unwrap_or_default();
+        return Err(name.error(Problem::NoMatcher { name: rule.name, matchers }));
+    }
+    Ok(rule)
+}
+
+fn number(value: &Value<'_>, expected: &str) -> Result<u32, Error> {
+    value.read(expected, |value| {
+        let integer = value.as_integer()?;
+        u32::from_str_radix(integer.as_str(), integer.radix()).ok()
+    })
+}
+
+/// The prefixes of `destinations` and of the file that `destinations_file` names.
+fn destinations(
+    section: &Section<'_>,
+    file: &Path,
+    read: Read<'_>,
+) -> Result<Option<Vec<IpNet>>, Error> {
+    let mut found = match section.get("destinations") {
+        Some(value) => Some(prefixes(&value)?),
+        None => None,
+    };
+    if let Some(value) = section.get("destinations_file") {
+        let text = value.string("the path of a file with a prefix per line", |text| {
+            (!text.is_empty()).then(|| text.to_owned())
+        })?;
+        let path = file.parent().unwrap_or(Path::new("")).join(text);
+        let bytes = read(&path).map_err(|error| {
+            Error::reading(&path, &error).asked_for_by(file, value.line(), value.key().to_owned())
+        })?;
+        found.get_or_insert_default().extend(listed(&path, value.key(), &bytes)?);
+    }
+    Ok(found)
+}
+
+/// A prefix per line; `#` starts a comment.
+fn listed(path: &Path, key: &str, bytes: &[u8]) -> Result<Vec<IpNet>, Error> {
+    let mut found = Vec::new();
+    for (index, line) in error::utf8(path, bytes)?.lines().enumerate() {
+        let text = line.split('#').next().unwrap_or_default().trim();
+        if text.is_empty() {
+            continue;
+        }
+        let Some(prefix) = value::prefix(text) else {
+            let found = format!("{:?}", text.chars().take(60).collect::<String>());
+            let expected = format!("{}, or a comment after #", value::A_PREFIX);
+            return Err(Error {
+                file: path.to_owned(),
+                line: Some(index + 1),
+                key: Some(key.to_owned()),
+                problem: Problem::BadValue { found, expected },
+            });
+        };
+        found.push(prefix);
+    }
+    Ok(found)
+}

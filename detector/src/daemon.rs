@@ -1,0 +1,415 @@
+//! The loop: wait, feed the engine, publish what it says. Decides nothing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use aya::maps::{MapData, RingBuf};
+use detector_ebpf::Counter;
+use jiff::Timestamp;
+use tokio::{
+    io::unix::AsyncFd,
+    signal::unix::{SignalKind, signal},
+    sync::{broadcast, watch},
+    task::{JoinError, JoinHandle},
+};
+
+use crate::{
+    clock,
+    config::{Config, Source},
+    engine::{self, Engine},
+    model::{ConnectionId, Input, State, Sweep, Transition},
+    sense::{
+        Check, decode, doctor,
+        owners::{self, Owner},
+        programs::{self, Programs},
+        sweep::{Cost, Sweeper},
+        topology::Topology,
+    },
+    serve::{self, Board, Facts, Published, json, metrics::Metrics},
+    sys,
+    time::Time,
+};
+
+mod pace;
+
+/// Events of which subscribers may be behind.
+const EVENTS_KEPT: usize = 256;
+/// Connections whose route is looked up after one sweep.
+const ROUTES_AT_ONCE: usize = 64;
+/// Between two searches for the owners of connections.
+const OWNERS_EVERY: Duration = Duration::from_secs(2);
+/// Events that are taken in before the others get a turn.
+const EVENTS_AT_ONCE: usize = 4096;
+
+/// Runs until it is told to stop (SIGTERM, SIGINT). Leaves no program, map or socket file behind.
+///
+/// # Errors
+/// What keeps it from starting, and what to do.
+pub fn run(config: Config, source: &Source) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(start(config, source));
+    // A walk that is still being read must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
+    let started_at = clock::wall();
+    // First what another daemon may hold: nothing is loaded in vain.
+    let socket = serve::bind_socket(&config.socket)?;
+    let listener = serve::bind_metrics(config.metrics_address).await?;
+    let metrics_address = listener.local_addr()?;
+
+    let host = doctor::inspect()?;
+    let log_level = if tracing::enabled!(target: "tcpstall_ebpf", tracing::Level::DEBUG) { 4 } else { 0 };
+    let (mut programs, outlets) = Programs::load(&host.offsets, &host.settings, log_level)?;
+    if log_level > 0 {
+        forward_kernel_log(&mut programs)?;
+    }
+    let events = sys::ring(outlets.events)?;
+    let (topology, interfaces) = Topology::open(host.netns).await?;
+
+    let (latest, board) = watch::channel(None);
+    let board = Board {
+        latest: board,
+        events: broadcast::Sender::new(EVENTS_KEPT),
+        metrics: Arc::new(Metrics::new()?),
+    };
+    let mut daemon = Daemon {
+        engine: Engine::new(settings(&config), clock::now()),
+        budget: config.detect.sweep_budget,
+        config,
+        hz: host.hz,
+        board: board.clone(),
+        latest,
+        programs,
+        sweeper: Some(Sweeper::new(outlets.next_hops, host.hz)),
+        cost: None,
+        swept_at: clock::now(),
+        owners: Owners::default(),
+        started_at,
+        metrics_address,
+        checks: host.checks,
+        reload: (true, started_at),
+        host_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        published_at: Time(0),
+    };
+    for input in interfaces {
+        daemon.feed(input);
+    }
+    let api = async { tokio::join!(serve::serve_socket(&socket, board.clone()), serve::serve_metrics(&listener, board.clone())) };
+    tokio::select! {
+        result = daemon.turn(events, topology, source) => result,
+        _ = api => Ok(()),
+    }
+}
+
+/// Everything that the loop holds.
+struct Daemon {
+    engine: Engine,
+    config: Config,
+    budget: f64,
+    hz: u64,
+    board: Board,
+    latest: watch::Sender<Option<Arc<Published>>>,
+    programs: Programs,
+    /// Away while a walk is being read.
+    sweeper: Option<Sweeper>,
+    cost: Option<Cost>,
+    swept_at: Time,
+    owners: Owners,
+    started_at: Timestamp,
+    metrics_address: SocketAddr,
+    checks: Vec<Check>,
+    reload: (bool, Timestamp),
+    host_name: String,
+    published_at: Time,
+}
+
+/// What the thread that reads a walk brings back.
+type Read = (Sweeper, anyhow::Result<(Sweep, Cost)>, Option<BTreeMap<u64, Owner>>);
+
+impl Daemon {
+    async fn turn(
+        &mut self,
+        mut events: AsyncFd<RingBuf<MapData>>,
+        mut topology: Topology,
+        source: &Source,
+    ) -> anyhow::Result<()> {
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut walk: Option<JoinHandle<Read>> = Some(self.begin_walk()?);
+        let mut ready = false;
+        loop {
+            let wake = self.next_wake(walk.is_some());
+            tokio::select! {
+                guard = events.readable_mut() => {
+                    let mut guard = guard?;
+                    if self.take_events(guard.get_inner_mut()) {
+                        guard.clear_ready();
+                    }
+                }
+                read = finished(&mut walk) => {
+                    walk = None;
+                    self.end_walk(read?, &topology).await;
+                    if !ready {
+                        ready = true;
+                        self.announce();
+                    }
+                }
+                inputs = topology.next() => {
+                    let inputs = inputs.context("netlink has ended; restart the daemon")?;
+                    inputs.into_iter().for_each(|input| self.feed(input));
+                    let routes = topology.take_route_changes();
+                    if routes > 0 {
+                        tracing::debug!(routes, "routes changed");
+                    }
+                }
+                () = tokio::time::sleep(wake) => {
+                    self.feed(Input::Tick);
+                    if walk.is_none() && clock::now() >= self.due() {
+                        walk = Some(self.begin_walk()?);
+                    }
+                }
+                _ = hangup.recv() => self.reload(source),
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+            }
+        }
+        tracing::info!("stopping");
+        Ok(())
+    }
+
+    /// Takes in what the ring holds; `true` when it is empty.
+    fn take_events(&mut self, ring: &mut RingBuf<MapData>) -> bool {
+        for _ in 0..EVENTS_AT_ONCE {
+            let Some(record) = ring.next() else { return true };
+            let input = decode::event(&record, self.hz);
+            drop(record);
+            match input {
+                Ok(input) => self.feed(input),
+                Err(error) => tracing::warn!("an event is dropped: {error}"),
+            }
+        }
+        false
+    }
+
+    fn feed(&mut self, input: Input) {
+        let now = clock::now();
+        let transitions = self.engine.handle(now, input);
+        for transition in &transitions {
+            self.tell(transition);
+        }
+        // Every judgement is shown; what only arrived is not yet one.
+        if self.engine.judged_at() > self.published_at {
+            self.publish(now);
+        }
+    }
+
+    fn tell(&self, transition: &Transition) {
+        self.board.metrics.observe(transition);
+        let Some(event) = json::event(transition, clock::wall()) else { return };
+        match event.to {
+            State::Failing | State::Degraded => tracing::warn!("{}", event.message),
+            State::Ok | State::Idle => tracing::info!("{}", event.message),
+        }
+        // Nobody listens: nothing is lost.
+        let _ = self.board.events.send(event);
+    }
+
+    fn publish(&mut self, now: Time) {
+        self.published_at = now;
+        let snapshot = self.engine.snapshot(now);
+        let lost = self.programs.counter(Counter::RingFull);
+        self.board.metrics.events_lost(lost);
+        let owners = snapshot
+            .stalls
+            .iter()
+            .filter_map(|stall| Some((stall.sample.id, self.owners.of(stall.sample.inode?)?)))
+            .collect::<BTreeMap<ConnectionId, serve::Owner>>();
+        let facts = Facts {
+            host: self.host_name.clone(),
+            version: serve::VERSION.to_owned(),
+            kernel: programs::release(),
+            pid: std::process::id(),
+            started_at: self.started_at,
+            wall: clock::wall(),
+            sweep_seconds: self.cost.map(|cost| cost.wall.as_secs_f64()),
+            sweep_interval: self.interval(),
+            events_lost: lost,
+            metrics_address: Some(self.metrics_address),
+            owners,
+            checks: self.checks.clone(),
+            reload: Some(self.reload),
+        };
+        self.latest.send_replace(Some(Arc::new(Published { snapshot, facts })));
+    }
+
+    fn interval(&self) -> Duration {
+        let cpu = self.cost.map_or(Duration::ZERO, |cost| cost.cpu);
+        pace::interval(self.engine.attention(clock::now()), cpu, self.budget)
+    }
+
+    /// When the next walk should begin.
+    fn due(&self) -> Time {
+        self.swept_at.after(self.interval())
+    }
+
+    fn next_wake(&self, walking: bool) -> Duration {
+        let now = clock::now();
+        let walk = (!walking).then(|| self.due());
+        let wake = [walk, self.engine.deadline()].into_iter().flatten().min();
+        wake.map_or(Duration::from_secs(1), |time| time.since(now))
+    }
+
+    /// Opens a walk and reads it on a thread of its own.
+    fn begin_walk(&mut self) -> anyhow::Result<JoinHandle<Read>> {
+        let mut sweeper = self.sweeper.take().context("two walks at once")?;
+        let walk: anyhow::Result<File> = self.programs.open_sweep();
+        let wanted = self.owners.wanted(&self.engine, clock::now());
+        Ok(tokio::task::spawn_blocking(move || {
+            let read = walk.and_then(|walk| sweeper.read(walk));
+            let owners = (!wanted.is_empty()).then(|| owners::find(&wanted));
+            (sweeper, read, owners)
+        }))
+    }
+
+    async fn end_walk(&mut self, (sweeper, read, owners): Read, topology: &Topology) {
+        self.sweeper = Some(sweeper);
+        self.swept_at = clock::now();
+        if let Some(owners) = owners {
+            self.owners.take(owners);
+        }
+        match read {
+            Ok((sweep, cost)) => {
+                self.cost = Some(cost);
+                self.board.metrics.sweep(cost.wall);
+                self.look_around(topology).await;
+                self.feed(Input::Sweep(sweep));
+            }
+            Err(error) => tracing::warn!("a sweep failed, the next one is a new chance: {error:#}"),
+        }
+    }
+
+    /// Asks netlink what the kernel's sockets do not tell of connections in trouble.
+    async fn look_around(&mut self, topology: &Topology) {
+        let hops = self.engine.suspected_hops();
+        if !hops.is_empty() {
+            match topology.neighbours(&hops).await {
+                Ok(inputs) => inputs.into_iter().for_each(|input| self.feed(input)),
+                Err(error) => tracing::warn!("{error:#}"),
+            }
+        }
+        let lost: Vec<_> = self.engine.without_route().take(ROUTES_AT_ONCE).cloned().collect();
+        for sample in lost {
+            // Without a route now there is nothing to learn; the stall is shown without next hop.
+            if let Ok(Some(input)) = topology.route(&sample).await {
+                self.feed(input);
+            }
+        }
+    }
+
+    fn reload(&mut self, source: &Source) {
+        match source.load() {
+            Ok(config) => {
+                self.reload = (true, clock::wall());
+                let bound = |config: &Config| (config.socket.clone(), config.metrics_address);
+                if bound(&config) != bound(&self.config) {
+                    tracing::warn!("the socket and the metrics address change at the next start");
+                }
+                self.budget = config.detect.sweep_budget;
+                self.engine.configure(settings(&config), clock::now());
+                self.config = config;
+                tracing::info!("configuration reloaded");
+            }
+            Err(error) => {
+                self.reload.0 = false;
+                tracing::error!("the old configuration stays in force: {error}");
+            }
+        }
+        self.publish(clock::now());
+    }
+
+    fn announce(&self) {
+        tracing::info!(
+            socket = %self.config.socket.display(),
+            metrics = %self.metrics_address,
+            upstreams = self.config.upstreams.len(),
+            "watching"
+        );
+        for check in self.checks.iter().filter(|check| !check.ok) {
+            tracing::warn!("{}: {}; lost: {}", check.feature, check.found, check.lost);
+        }
+    }
+}
+
+/// What is known of the holders of sockets.
+#[derive(Debug, Default)]
+struct Owners {
+    known: BTreeMap<u64, Option<Owner>>,
+    asked: BTreeSet<u64>,
+    searched_at: Time,
+}
+
+impl Owners {
+    /// Sockets of connections in trouble whose holder was not looked for; forgets the others.
+    fn wanted(&mut self, engine: &Engine, now: Time) -> BTreeSet<u64> {
+        let inodes = engine.inodes_in_trouble();
+        self.known.retain(|inode, _| inodes.contains(inode));
+        let new: BTreeSet<_> =
+            inodes.into_iter().filter(|inode| !self.known.contains_key(inode)).collect();
+        if new.is_empty() || now.since(self.searched_at) < OWNERS_EVERY {
+            return BTreeSet::new();
+        }
+        self.searched_at = now;
+        self.asked.clone_from(&new);
+        new
+    }
+
+    fn take(&mut self, found: BTreeMap<u64, Owner>) {
+        for inode in std::mem::take(&mut self.asked) {
+            self.known.insert(inode, found.get(&inode).cloned());
+        }
+    }
+
+    fn of(&self, inode: u64) -> Option<serve::Owner> {
+        let owner = self.known.get(&inode)?.clone()?;
+        Some(serve::Owner { pid: Some(owner.pid), process: owner.process, cgroup: owner.cgroup })
+    }
+}
+
+/// Waits for a walk; for ever when there is none.
+async fn finished(walk: &mut Option<JoinHandle<Read>>) -> Result<Read, JoinError> {
+    match walk {
+        Some(walk) => walk.await,
+        None => std::future::pending().await,
+    }
+}
+
+fn settings(config: &Config) -> engine::Settings {
+    engine::Settings {
+        stall_after: config.detect.stall_after,
+        ignore: config.detect.ignore.clone(),
+        rules: config.upstreams.clone(),
+    }
+}
+
+/// Log records of the kernel programs, as they come.
+fn forward_kernel_log(programs: &mut Programs) -> anyhow::Result<()> {
+    let logger = aya_log::EbpfLogger::init(programs.ebpf())?;
+    let mut logger = sys::kernel_log(logger)?;
+    tokio::spawn(async move {
+        while let Ok(mut guard) = logger.readable_mut().await {
+            guard.get_inner_mut().flush();
+            guard.clear_ready();
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! PURE. How often to sweep: as the trouble asks, as the budget allows.
+
+use std::time::Duration;
+
+use crate::engine::Attention;
+
+/// Nothing is wrong: this share of the budget is enough.
+const QUIET_SHARE: f64 = 0.25;
+/// New trouble may take this much more than the budget for a moment.
+const URGENT_SHARE: f64 = 10.0;
+/// Between sweeps at least, by attention.
+const QUIET: Duration = Duration::from_secs(1);
+const ALERT: Duration = Duration::from_millis(500);
+const NOW: Duration = Duration::from_millis(100);
+/// Between sweeps at most, however large the host.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// Time from one sweep to the next, when the last one took `cpu` of a processor and the budget
+/// is that share of one core.
+pub(super) fn interval(attention: Attention, cpu: Duration, budget: f64) -> Duration {
+    let (shortest, share) = match attention {
+        Attention::Quiet => (QUIET, budget * QUIET_SHARE),
+        Attention::Alert => (ALERT, budget),
+        Attention::Now => (NOW, budget * URGENT_SHARE),
+    };
+    let affordable = cpu.as_secs_f64() / share.max(1e-6);
+    Duration::from_secs_f64(affordable.min(LONGEST.as_secs_f64())).max(shortest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BUDGET: f64 = 0.01;
+
+    #[test]
+    fn a_small_host_is_swept_as_often_as_is_of_use() {
+        let cpu = Duration::from_millis(1);
+        assert_eq!(interval(Attention::Quiet, cpu, BUDGET), QUIET);
+        assert_eq!(interval(Attention::Alert, cpu, BUDGET), ALERT);
+        assert_eq!(interval(Attention::Now, cpu, BUDGET), NOW);
+    }
+
+    #[test]
+    fn a_large_host_is_swept_as_often_as_the_budget_allows() {
+        let cpu = Duration::from_millis(125);
+        assert_eq!(interval(Attention::Quiet, cpu, BUDGET), LONGEST);
+        assert_eq!(interval(Attention::Alert, cpu, BUDGET), Duration::from_millis(12_500));
+        assert_eq!(interval(Attention::Now, cpu, BUDGET), Duration::from_millis(1_250));
+    }
+
+    #[test]
+    fn trouble_is_never_looked_at_less_often_than_quiet() {
+        for micros in [0, 10, 1_000, 50_000, 10_000_000] {
+            let cpu = Duration::from_micros(micros);
+            let of = |attention| interval(attention, cpu, BUDGET);
+            assert!(of(Attention::Now) <= of(Attention::Alert));
+            assert!(of(Attention::Alert) <= of(Attention::Quiet));
+        }
+    }
+}

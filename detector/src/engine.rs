@@ -1,0 +1,491 @@
+//! PURE. The judgement: told what was seen and when, answers with transitions and a snapshot.
+//!
+//! **Invariant:** no clock, no I/O, nothing that can fail. Impossible input is a value.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+
+use crate::{
+    config::Rule,
+    model::{
+        Cause, ConnectionId, Counts, Input, NextHop, Origin, Outcome, Phase, Reachability, Sample,
+        Scope, State, Sweep, Transition,
+    },
+    time::Time,
+};
+
+pub mod attribute;
+pub mod classify;
+pub mod connection;
+pub mod judge;
+pub mod passes;
+mod show;
+pub mod tally;
+#[cfg(test)]
+mod tests;
+
+use attribute::Interfaces;
+use classify::Evidence;
+use connection::Connection;
+use judge::{Held, Opinion};
+use passes::Passes;
+use tally::Tally;
+
+/// Events of the same wave are judged together.
+const SETTLE: Duration = Duration::from_millis(50);
+/// While something is in the balance it is looked at this often.
+const PACE: Duration = Duration::from_millis(200);
+/// An entry that so many sweeps have not shown is gone: a sweep can miss one.
+const MISSED: u64 = 3;
+/// Connections that are remembered at most; further healthy ones are not.
+const CAPACITY: usize = 65_536;
+/// Sweeps are frequent for this long after the last sign of trouble.
+const ALERT: Duration = Duration::from_secs(10);
+
+/// What the judgement is told by people.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Without progress for this long a connection is stalled.
+    pub stall_after: Duration,
+    /// Remote addresses that are not looked at.
+    pub ignore: Vec<IpNet>,
+    /// Upstreams, first match wins.
+    pub rules: Vec<Rule>,
+}
+
+/// How much the engine wants to see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Attention {
+    /// Nothing is wrong.
+    Quiet,
+    /// Something is wrong or may be.
+    Alert,
+    /// New trouble: the sooner the better.
+    Now,
+}
+
+/// What is remembered of an upstream.
+#[derive(Debug, Clone)]
+struct Record {
+    state: State,
+    since: Time,
+    scope: Option<Scope>,
+    cause: Option<Cause>,
+    held: Held,
+    passes: Passes,
+    tally: Tally,
+    /// Timeouts that have not been announced.
+    timeouts: u64,
+    seen_at: Time,
+}
+
+/// The judgement.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    settings: Settings,
+    connections: BTreeMap<ConnectionId, Connection>,
+    upstreams: BTreeMap<Arc<str>, Record>,
+    interfaces: Interfaces,
+    neighbours: BTreeMap<NextHop, Reachability>,
+    counts: BTreeMap<Option<NextHop>, Counts>,
+    generation: u64,
+    swept_at: Option<Time>,
+    judged_at: Time,
+    dirty_since: Option<Time>,
+    troubled_at: Option<Time>,
+    urgent: bool,
+}
+
+impl Engine {
+    /// An engine that has seen nothing.
+    pub fn new(settings: Settings, now: Time) -> Self {
+        let mut engine = Self {
+            settings,
+            connections: BTreeMap::new(),
+            upstreams: BTreeMap::new(),
+            interfaces: Interfaces::new(),
+            neighbours: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            generation: 0,
+            swept_at: None,
+            judged_at: now,
+            dirty_since: None,
+            troubled_at: None,
+            urgent: false,
+        };
+        engine.add_configured(now);
+        engine
+    }
+
+    /// Takes other settings from now on. Upstreams that keep their name keep their state.
+    pub fn configure(&mut self, settings: Settings, now: Time) {
+        self.settings = settings;
+        let ids: Vec<_> = self.connections.keys().copied().collect();
+        for id in ids {
+            self.attribute(id);
+        }
+        self.upstreams.retain(|_, record| record.state != State::Idle);
+        self.add_configured(now);
+        self.dirty_since.get_or_insert(now);
+    }
+
+    /// Takes something in.
+    pub fn handle(&mut self, now: Time, input: Input) -> Vec<Transition> {
+        let mut transitions = Vec::new();
+        match input {
+            Input::Timeout(sample) => {
+                self.take(sample, now, &mut transitions);
+                self.dirty_since.get_or_insert(now);
+            }
+            Input::Closed(id) => {
+                self.close(id, now, Outcome::Closed, &mut transitions);
+                self.dirty_since.get_or_insert(now);
+            }
+            Input::Sweep(sweep) => {
+                self.take_sweep(sweep, now, &mut transitions);
+                self.judge(now, &mut transitions);
+            }
+            Input::Interface(netns, index, interface) => {
+                match interface {
+                    Some(interface) => self.interfaces.insert((netns, index), interface),
+                    None => self.interfaces.remove(&(netns, index)),
+                };
+                self.dirty_since.get_or_insert(now);
+            }
+            Input::Neighbour(hop, reachability) => {
+                match reachability {
+                    Some(reachability) => self.neighbours.insert(hop, reachability),
+                    None => self.neighbours.remove(&hop),
+                };
+                self.dirty_since.get_or_insert(now);
+            }
+            Input::Route(id, hop) => {
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.next_hop.get_or_insert(hop);
+                    self.attribute(id);
+                    self.dirty_since.get_or_insert(now);
+                }
+            }
+            Input::Tick => {}
+        }
+        if self.deadline().is_some_and(|deadline| deadline <= now) {
+            self.judge(now, &mut transitions);
+        }
+        transitions
+    }
+
+    /// When it wants to be called again, at the latest, although nothing was seen.
+    pub fn deadline(&self) -> Option<Time> {
+        if let Some(dirty) = self.dirty_since {
+            return Some(dirty.after(SETTLE));
+        }
+        self.in_the_balance().then(|| self.judged_at.after(PACE))
+    }
+
+    /// How soon the next sweep should come.
+    pub fn attention(&self, now: Time) -> Attention {
+        if self.urgent {
+            return Attention::Now;
+        }
+        let lately = self.troubled_at.is_some_and(|at| now.since(at) < ALERT);
+        if lately || self.upstreams.values().any(unsettled) {
+            return Attention::Alert;
+        }
+        Attention::Quiet
+    }
+
+    /// Stuck connections whose next hop is not known: their route should be looked up.
+    pub fn without_route(&self) -> impl Iterator<Item = &Sample> {
+        self.connections
+            .values()
+            .filter(|connection| connection.phase.is_some() && connection.next_hop.is_none())
+            .map(|connection| &connection.sample)
+    }
+
+    /// When it last came to a conclusion.
+    pub fn judged_at(&self) -> Time {
+        self.judged_at
+    }
+
+    /// Sockets of connections in trouble: who holds them is of interest.
+    pub fn inodes_in_trouble(&self) -> BTreeSet<u64> {
+        self.connections
+            .values()
+            .filter(|connection| connection.phase.is_some())
+            .filter_map(|connection| connection.sample.inode)
+            .collect()
+    }
+
+    /// Next hops of stuck connections: whether they answer on their link is of interest.
+    pub fn suspected_hops(&self) -> BTreeSet<NextHop> {
+        self.connections
+            .values()
+            .filter(|connection| connection.phase.is_some())
+            .filter_map(|connection| connection.next_hop)
+            .collect()
+    }
+
+    fn add_configured(&mut self, now: Time) {
+        for rule in &self.settings.rules {
+            self.upstreams
+                .entry(Arc::from(rule.name.as_str()))
+                .or_insert_with(|| Record::new(now));
+        }
+    }
+
+    fn in_the_balance(&self) -> bool {
+        self.upstreams.values().any(unsettled)
+            || self.connections.values().any(|it| it.phase == Some(Phase::Suspect))
+    }
+
+    fn ignored(&self, sample: &Sample) -> bool {
+        let remote = sample.remote.ip();
+        sample.next_hop.is_some_and(|hop| hop.interface == crate::model::LOOPBACK)
+            || self.settings.ignore.iter().any(|prefix| prefix.contains(&remote))
+    }
+
+    fn take_sweep(&mut self, sweep: Sweep, now: Time, transitions: &mut Vec<Transition>) {
+        self.generation += 1;
+        self.swept_at = Some(now);
+        self.urgent = false;
+        self.counts = sweep.counts;
+        for sample in sweep.samples {
+            self.take(sample, now, transitions);
+        }
+        let gone: Vec<_> = self
+            .connections
+            .iter()
+            .filter(|(_, it)| self.generation - it.generation >= missed(it))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in gone {
+            // Its end is reported by an event; without one, it went on and needs no attention.
+            self.close(id, now, Outcome::Recovered, transitions);
+        }
+    }
+
+    fn take(&mut self, sample: Sample, now: Time, transitions: &mut Vec<Transition>) {
+        if self.ignored(&sample) {
+            return;
+        }
+        let id = sample.id;
+        let is_new = !self.connections.contains_key(&id);
+        if is_new && sample.origin == Origin::Active && self.connections.len() >= CAPACITY {
+            return;
+        }
+        let was = self.connections.get(&id).and_then(|connection| connection.phase);
+        let news = match self.connections.get_mut(&id) {
+            Some(connection) => connection.update(sample, self.generation),
+            None => {
+                let (connection, news) = Connection::new(sample, self.generation);
+                self.connections.insert(id, connection);
+                news
+            }
+        };
+        self.attribute(id);
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.judge(self.settings.stall_after, now);
+        if was.is_none() && connection.phase.is_some() {
+            self.troubled_at = Some(now);
+            self.urgent = true;
+        }
+        let Some(upstream) = connection.upstream.clone() else { return };
+        if let Some(since) = news.recovered {
+            transitions.push(Transition::StallEnded {
+                id,
+                upstream: upstream.to_string(),
+                outcome: Outcome::Recovered,
+                lasted: now.since(since),
+            });
+        }
+        let record = self.upstreams.entry(upstream).or_insert_with(|| Record::new(now));
+        record.seen_at = now;
+        record.timeouts += news.timeouts;
+        if let Some(pass) = news.pass {
+            record.passes.add(pass);
+        }
+    }
+
+    fn attribute(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.upstream = attribute::upstream(
+                &connection.sample,
+                connection.next_hop,
+                &self.settings.rules,
+                &self.interfaces,
+            );
+        }
+    }
+
+    fn close(
+        &mut self,
+        id: ConnectionId,
+        now: Time,
+        outcome: Outcome,
+        transitions: &mut Vec<Transition>,
+    ) {
+        let Some(connection) = self.connections.remove(&id) else { return };
+        if let (Some(since), Some(upstream)) = (connection.stalled_since(), &connection.upstream) {
+            transitions.push(Transition::StallEnded {
+                id,
+                upstream: upstream.to_string(),
+                outcome,
+                lasted: now.since(since),
+            });
+        }
+    }
+
+    /// Everything that is concluded, from the connections up.
+    fn judge(&mut self, now: Time, transitions: &mut Vec<Transition>) {
+        self.judged_at = now;
+        self.dirty_since = None;
+        self.judge_connections(now, transitions);
+        for (name, record) in &mut self.upstreams {
+            record.passes.forget(now);
+            record.tally = tally::tally(
+                self.connections.values().filter(|it| it.upstream.as_ref() == Some(name)),
+                &record.passes,
+                now,
+            );
+            record.held.update(judge::opinion(record.tally.numbers()), now);
+            if record.timeouts > 0 {
+                let count = std::mem::take(&mut record.timeouts);
+                transitions.push(Transition::Timeouts { upstream: name.to_string(), count });
+            }
+        }
+        self.judge_upstreams(now, transitions);
+        self.forget_upstreams(now);
+    }
+
+    fn judge_connections(&mut self, now: Time, transitions: &mut Vec<Transition>) {
+        for (id, connection) in &mut self.connections {
+            connection.judge(self.settings.stall_after, now);
+            let (Some(phase), Some(since)) = (connection.phase, connection.waiting_since) else {
+                continue;
+            };
+            let mut evidence = Evidence::of(&connection.sample, since);
+            if let Some(hop) = connection.next_hop {
+                evidence.neighbour = self.neighbours.get(&hop).copied();
+                evidence.link_down = self
+                    .interfaces
+                    .get(&(hop.netns, hop.interface))
+                    .is_some_and(|interface| !interface.up);
+            }
+            let record = connection.upstream.as_ref().and_then(|name| self.upstreams.get(name));
+            if let Some(record) = record {
+                evidence.passed = record.passes.since(since, connection.sample.head);
+            }
+            (connection.cause, connection.because) = classify::cause(&evidence);
+            let announce = phase == Phase::Stalled
+                && connection.announced.is_none()
+                && connection.cause != Cause::ZeroWindow;
+            if announce && let Some(upstream) = &connection.upstream {
+                connection.announced = Some(connection.cause);
+                transitions.push(Transition::StallBegan {
+                    id: *id,
+                    upstream: upstream.to_string(),
+                    cause: connection.cause,
+                });
+            }
+        }
+    }
+
+    fn judge_upstreams(&mut self, now: Time, transitions: &mut Vec<Transition>) {
+        let next: BTreeMap<Arc<str>, State> = self
+            .upstreams
+            .iter()
+            .map(|(name, it)| {
+                (name.clone(), judge::next(it.state, it.held.opinion, now.since(it.held.since)))
+            })
+            .collect();
+        let judged = next.values().filter(|state| **state != State::Idle).count();
+        let bad = next.values().filter(|state| is_bad(**state)).count();
+        let scope = if judged >= 2 && bad == judged { Scope::Common } else { Scope::Upstream };
+        for (name, record) in &mut self.upstreams {
+            let to = next.get(name).copied().unwrap_or(record.state);
+            let from = record.state;
+            // While it is bad and nobody has a stall to show, the cause stays.
+            let cause = is_bad(to).then(|| record.tally.cause().or(record.cause)).flatten();
+            let scope = is_bad(to).then_some(scope);
+            if (from, record.cause, record.scope) == (to, cause, scope) {
+                continue;
+            }
+            if from != to {
+                record.since = now;
+            }
+            (record.state, record.cause, record.scope) = (to, cause, scope);
+            let votes = record.tally.numbers();
+            let stuck = self
+                .connections
+                .values()
+                .filter(|it| it.upstream.as_ref() == Some(name) && it.counts())
+                .count();
+            transitions.push(Transition::Upstream {
+                upstream: name.to_string(),
+                from,
+                to,
+                scope,
+                cause,
+                confidence: judge::confidence(to, votes),
+                stuck: u32::try_from(stuck).unwrap_or(u32::MAX),
+                stalled_destinations: votes.stalled,
+                active_destinations: votes.active,
+            });
+        }
+    }
+
+    /// Discovered upstreams that nobody uses any more.
+    fn forget_upstreams(&mut self, now: Time) {
+        let used: BTreeSet<Arc<str>> = self
+            .counts
+            .keys()
+            .flatten()
+            .map(|hop| attribute::upstream_of_hop(*hop, &self.settings.rules, &self.interfaces))
+            .chain(self.connections.values().filter_map(|it| it.upstream.clone()))
+            .chain(self.settings.rules.iter().map(|rule| Arc::from(rule.name.as_str())))
+            .collect();
+        self.upstreams.retain(|name, record| {
+            used.contains(name)
+                || record.state != State::Idle
+                || now.since(record.seen_at) < judge::FADE
+        });
+    }
+}
+
+impl Record {
+    fn new(now: Time) -> Self {
+        Self {
+            state: State::Idle,
+            since: now,
+            scope: None,
+            cause: None,
+            held: Held { opinion: Opinion::TooLittle, since: now },
+            passes: Passes::default(),
+            tally: Tally::default(),
+            timeouts: 0,
+            seen_at: now,
+        }
+    }
+}
+
+/// Sweeps that may miss a connection: one that was stuck is always written, so that its absence
+/// says more than that of a sample.
+fn missed(connection: &Connection) -> u64 {
+    if connection.phase.is_some() { MISSED - 1 } else { MISSED }
+}
+
+fn unsettled(record: &Record) -> bool {
+    is_bad(record.state) || matches!(record.held.opinion, Opinion::Abnormal { .. } | Opinion::Unsure)
+}
+
+fn is_bad(state: State) -> bool {
+    match state {
+        State::Degraded | State::Failing => true,
+        State::Ok | State::Idle => false,
+    }
+}

@@ -1,0 +1,250 @@
+//! PURE. From votes to an opinion, from opinions to a state.
+
+use std::time::Duration;
+
+use crate::{model::State, time::Time};
+
+/// Share of destinations that are stalled at any moment although nothing is wrong with the
+/// upstream: dead servers, walked-away peers. Measured: none up to 10 % loss, 2 % at 20 % loss.
+pub const BASELINE: f64 = 0.02;
+/// An opinion against an upstream is wrong at most this often, if destinations fail on their own.
+const DOUBT: f64 = 1e-4;
+/// As often as this, so many stalled destinations are expected; then nothing is wrong.
+const USUAL: f64 = 0.01;
+/// Destinations below which nothing is said.
+const FEWEST: u32 = 3;
+/// A bad upstream has at least this share of its destinations stalled: how sure `ok` is.
+const BAD_SHARE: f64 = 0.3;
+
+/// How long an opinion must last before a worse state is entered.
+pub const ENTER: Duration = Duration::from_millis(400);
+/// How long it must last before a better state is entered.
+pub const LEAVE: Duration = Duration::from_secs(4);
+/// How long there must be too little to judge before `ok` becomes `idle`.
+pub const FADE: Duration = Duration::from_secs(30);
+/// The same for `degraded` and `failing`: nobody uses a dead link, and it is not well for that.
+pub const FORGET: Duration = Duration::from_secs(300);
+
+/// What this moment's votes say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opinion {
+    /// Too few destinations.
+    TooLittle,
+    /// As always.
+    Normal,
+    /// Neither normal nor surely abnormal.
+    Unsure,
+    /// Surely abnormal; `most`: half or more of the destinations.
+    Abnormal {
+        /// The larger part.
+        most: bool,
+    },
+}
+
+/// One vote per destination.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Votes {
+    /// Destinations that had something to send lately.
+    pub active: u32,
+    /// Those whose last word is a stall.
+    pub stalled: u32,
+}
+
+/// What the votes say.
+///
+/// In order:
+/// 1. fewer than three destinations: too little
+/// 2. three or more stalled, and that by chance at most once in 10,000: abnormal
+/// 3. as many stalled as chance gives once in a hundred or more often: normal
+/// 4. otherwise unsure
+pub fn opinion(votes: Votes) -> Opinion {
+    if votes.active < FEWEST {
+        return Opinion::TooLittle;
+    }
+    let chance = at_least(votes.stalled, votes.active, BASELINE);
+    if votes.stalled >= FEWEST && chance < DOUBT {
+        return Opinion::Abnormal { most: 2 * votes.stalled >= votes.active };
+    }
+    if chance >= USUAL { Opinion::Normal } else { Opinion::Unsure }
+}
+
+/// How sure a state is, 0 to 1: against it stands the chance that the votes came about otherwise.
+pub fn confidence(state: State, votes: Votes) -> f64 {
+    let doubt = match state {
+        State::Degraded | State::Failing => at_least(votes.stalled, votes.active, BASELINE),
+        State::Ok => 1.0 - at_least(votes.stalled + 1, votes.active, BAD_SHARE),
+        State::Idle => return 0.0,
+    };
+    (1.0 - doubt).clamp(0.0, 1.0)
+}
+
+/// ```text
+///              normal at once                 abnormal 0.4 s
+///     idle ───────────────────► ok ───────────────────────────► degraded ◄──┐
+///       ▲  ◄─ nothing for 30 s ─┘ ▲ ◄── normal 4 s ─────────────┘  │  most  │ fewer
+///       │                         └──── normal 4 s ──────────┐     ▼ 0.4 s  │ 4 s
+///       └────────── nothing for 5 min ────────────────────── failing ───────┘
+/// ```
+/// `held` is how long the opinion has been the same.
+pub fn next(state: State, opinion: Opinion, held: Duration) -> State {
+    use Opinion as O;
+    use State as S;
+    let entered = held >= ENTER;
+    let left = held >= LEAVE;
+    match (state, opinion) {
+        (S::Idle, O::Normal) => S::Ok,
+        (S::Idle | S::Ok | S::Degraded, O::Abnormal { most: true }) if entered => S::Failing,
+        (S::Idle | S::Ok, O::Abnormal { most: false }) if entered => S::Degraded,
+        (S::Failing, O::Abnormal { most: false }) if left => S::Degraded,
+        (S::Degraded | S::Failing, O::Normal) if left => S::Ok,
+        (S::Ok, O::TooLittle) if held >= FADE => S::Idle,
+        (S::Degraded | S::Failing, O::TooLittle) if held >= FORGET => S::Idle,
+        (S::Idle | S::Ok, O::Abnormal { .. })
+        | (S::Degraded | S::Failing, O::Abnormal { .. } | O::Normal)
+        | (S::Ok, O::Normal)
+        | (S::Idle | S::Ok | S::Degraded | S::Failing, O::TooLittle | O::Unsure) => state,
+    }
+}
+
+/// The chance that of `n` destinations, each stalled with chance `p` on its own, `k` or more are:
+/// the upper tail of the binomial distribution.
+pub fn at_least(k: u32, n: u32, p: f64) -> f64 {
+    if k == 0 {
+        return 1.0;
+    }
+    if k > n {
+        return 0.0;
+    }
+    // Logarithms, since the coefficients leave the range of a float at a thousand destinations.
+    let mut coefficient = 0.0;
+    let mut tail = 0.0;
+    for i in 0..=n {
+        if i > 0 {
+            coefficient += f64::from(n - i + 1).ln() - f64::from(i).ln();
+        }
+        if i >= k {
+            let term = coefficient + f64::from(i) * p.ln() + f64::from(n - i) * (-p).ln_1p();
+            tail += term.exp();
+        }
+    }
+    tail.clamp(0.0, 1.0)
+}
+
+/// An opinion and since when it is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// The opinion.
+    pub opinion: Opinion,
+    /// Since when.
+    pub since: Time,
+}
+
+impl Held {
+    /// Takes the newest opinion in. To go from the larger part to a smaller one keeps the clock
+    /// of "surely abnormal" running only for the milder claim.
+    pub fn update(&mut self, opinion: Opinion, now: Time) {
+        if self.opinion != opinion {
+            *self = Self { opinion, since: now };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn votes(stalled: u32, active: u32) -> Opinion {
+        opinion(Votes { active, stalled })
+    }
+
+    #[test]
+    fn two_of_two_is_not_forty_of_forty() {
+        assert_eq!(votes(2, 2), Opinion::TooLittle);
+        assert_eq!(votes(40, 40), Opinion::Abnormal { most: true });
+        assert_eq!(votes(3, 3), Opinion::Abnormal { most: true });
+    }
+
+    #[test]
+    fn one_dead_destination_is_normal_however_few_there_are() {
+        for active in 3..200 {
+            assert_eq!(votes(1, active), Opinion::Normal, "1 of {active}");
+        }
+    }
+
+    #[test]
+    fn the_smaller_part_is_degraded_and_a_few_of_many_are_not() {
+        assert_eq!(votes(6, 20), Opinion::Abnormal { most: false });
+        assert_eq!(votes(10, 20), Opinion::Abnormal { most: true });
+        assert_eq!(votes(3, 20), Opinion::Unsure);
+        assert_eq!(votes(5, 300), Opinion::Normal);
+    }
+
+    #[test]
+    fn the_tail_is_that_of_the_textbook() {
+        // 1 - 0.98^20
+        assert!((at_least(1, 20, 0.02) - 0.332_392).abs() < 1e-6);
+        assert!((at_least(3, 3, 0.5) - 0.125).abs() < 1e-12);
+        assert!(at_least(500, 1000, 0.02) < 1e-300);
+        assert_eq!(at_least(4, 3, 0.5), 0.0);
+    }
+
+    #[test]
+    fn every_pair_of_state_and_opinion() {
+        use Opinion as O;
+        use State as S;
+        let ms = Duration::from_millis;
+        let most = O::Abnormal { most: true };
+        let some = O::Abnormal { most: false };
+        for (state, opinion, held, then) in [
+            (S::Idle, O::Normal, ms(0), S::Ok),
+            (S::Idle, O::TooLittle, ms(1_000_000), S::Idle),
+            (S::Idle, O::Unsure, ms(1_000_000), S::Idle),
+            (S::Idle, most, ms(399), S::Idle),
+            (S::Idle, most, ms(400), S::Failing),
+            (S::Idle, some, ms(400), S::Degraded),
+            (S::Ok, O::Normal, ms(1_000_000), S::Ok),
+            (S::Ok, most, ms(399), S::Ok),
+            (S::Ok, most, ms(400), S::Failing),
+            (S::Ok, some, ms(399), S::Ok),
+            (S::Ok, some, ms(400), S::Degraded),
+            (S::Ok, O::Unsure, ms(1_000_000), S::Ok),
+            (S::Ok, O::TooLittle, ms(29_999), S::Ok),
+            (S::Ok, O::TooLittle, ms(30_000), S::Idle),
+            (S::Degraded, most, ms(400), S::Failing),
+            (S::Degraded, some, ms(1_000_000), S::Degraded),
+            (S::Degraded, O::Unsure, ms(1_000_000), S::Degraded),
+            (S::Degraded, O::Normal, ms(3_999), S::Degraded),
+            (S::Degraded, O::Normal, ms(4_000), S::Ok),
+            (S::Degraded, O::TooLittle, ms(299_999), S::Degraded),
+            (S::Degraded, O::TooLittle, ms(300_000), S::Idle),
+            (S::Failing, most, ms(1_000_000), S::Failing),
+            (S::Failing, some, ms(3_999), S::Failing),
+            (S::Failing, some, ms(4_000), S::Degraded),
+            (S::Failing, O::Unsure, ms(1_000_000), S::Failing),
+            (S::Failing, O::Normal, ms(3_999), S::Failing),
+            (S::Failing, O::Normal, ms(4_000), S::Ok),
+            (S::Failing, O::TooLittle, ms(299_999), S::Failing),
+            (S::Failing, O::TooLittle, ms(300_000), S::Idle),
+        ] {
+            assert_eq!(next(state, opinion, held), then, "{state} {opinion:?} {held:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn more_stalled_destinations_never_lower_the_confidence(active in 3_u32..500, stalled in 0_u32..499) {
+            let stalled = stalled.min(active - 1);
+            let less = confidence(State::Failing, Votes { active, stalled });
+            let more = confidence(State::Failing, Votes { active, stalled: stalled + 1 });
+            prop_assert!(more >= less - 1e-9);
+        }
+
+        #[test]
+        fn a_chance_is_a_chance(k in 0_u32..2000, n in 0_u32..2000, p in 0.0001_f64..0.9999) {
+            let chance = at_least(k, n, p);
+            prop_assert!((0.0..=1.0).contains(&chance));
+        }
+    }
+}

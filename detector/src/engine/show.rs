@@ -1,0 +1,162 @@
+//! PURE. What the engine knows, as a snapshot for people.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{Engine, Record, attribute, connection::Connection, is_bad, judge, tally, tally::Tally};
+use crate::{
+    model::{Cause, Excluded, LOOPBACK, Phase, Snapshot, Stall, State, Upstream},
+    time::Time,
+};
+
+impl Engine {
+    /// The whole judgement at this moment.
+    pub fn snapshot(&self, now: Time) -> Snapshot {
+        let mut upstreams: BTreeMap<Arc<str>, Upstream> = self
+            .upstreams
+            .iter()
+            .map(|(name, record)| (name.clone(), self.describe(name, record)))
+            .collect();
+        self.add_counts(&mut upstreams, now);
+        let mut stalls: Vec<_> =
+            self.connections.iter().filter_map(|(_, connection)| self.stall(connection)).collect();
+        stalls.sort_by_key(|stall| stall.since);
+        for stall in &stalls {
+            if let Some(upstream) = upstreams.get_mut(stall.upstream.as_str()) {
+                add_stall(upstream, stall);
+            }
+        }
+        let mut upstreams: Vec<_> = upstreams.into_values().collect();
+        upstreams.sort_by(|a, b| (rank(b.state), &a.name).cmp(&(rank(a.state), &b.name)));
+        Snapshot {
+            at: now,
+            state: upstreams.first().map_or(State::Idle, |worst| worst.state),
+            scope: upstreams.first().and_then(|worst| worst.scope),
+            upstreams,
+            stalls,
+            interfaces: self.interfaces.clone(),
+            swept_at: self.swept_at,
+        }
+    }
+
+    fn describe(&self, name: &Arc<str>, record: &Record) -> Upstream {
+        let votes = record.tally.numbers();
+        let (elsewhere, fine_elsewhere) = self.counterfactual(name, &record.tally);
+        let mut excluded = BTreeMap::new();
+        if record.tally.surplus > 0 {
+            excluded.insert(Excluded::OneDestination, record.tally.surplus);
+        }
+        Upstream {
+            name: name.to_string(),
+            next_hops: BTreeMap::new(),
+            state: record.state,
+            since: record.since,
+            scope: record.scope,
+            cause: record.cause,
+            confidence: judge::confidence(record.state, votes),
+            stalled: BTreeMap::new(),
+            suspect: BTreeMap::new(),
+            active_destinations: votes.active,
+            stalled_destinations: record.tally.stalled().collect(),
+            fine_destinations: record.tally.fine().take(5).collect(),
+            excluded,
+            elsewhere,
+            fine_elsewhere,
+            outstanding: 0,
+            oldest_stall: None,
+        }
+    }
+
+    /// Of the stalled destinations: how many are in use through others, and how many do well there.
+    fn counterfactual(&self, name: &Arc<str>, tally: &Tally) -> (u32, u32) {
+        let others: Vec<_> =
+            self.upstreams.iter().filter(|(other, _)| *other != name).map(|(_, it)| it).collect();
+        let mut elsewhere = 0;
+        let mut fine = 0;
+        for destination in tally.stalled() {
+            let votes: Vec<_> =
+                others.iter().filter_map(|it| it.tally.votes.get(&destination)).collect();
+            elsewhere += u32::from(!votes.is_empty());
+            fine += u32::from(votes.contains(&&tally::Vote::Fine));
+        }
+        (elsewhere, fine)
+    }
+
+    fn add_counts(&self, upstreams: &mut BTreeMap<Arc<str>, Upstream>, now: Time) {
+        for (hop, counts) in &self.counts {
+            let Some(hop) = hop.filter(|hop| hop.interface != LOOPBACK) else {
+                continue;
+            };
+            let name = attribute::upstream_of_hop(hop, &self.settings.rules, &self.interfaces);
+            let upstream = upstreams
+                .entry(name.clone())
+                .or_insert_with(|| self.describe(&name, &Record::new(now)));
+            upstream.next_hops.insert(hop, *counts);
+            for (reason, count) in [
+                (Excluded::Idle, counts.idle),
+                (Excluded::Waiting, counts.waiting),
+                (Excluded::AppLimited, counts.app_limited),
+            ] {
+                if count > 0 {
+                    *upstream.excluded.entry(reason).or_default() += count;
+                }
+            }
+        }
+    }
+
+    fn stall(&self, connection: &Connection) -> Option<Stall> {
+        let phase = connection.phase?;
+        let upstream = connection.upstream.as_deref().unwrap_or("unknown").to_owned();
+        let votes_stalled = self.upstreams.get(upstream.as_str()).is_some_and(|record| {
+            is_bad(record.state)
+                && matches!(
+                    record.tally.votes.get(&connection.destination),
+                    Some(tally::Vote::Stalled(_))
+                )
+        });
+        let excluded = if connection.cause == Cause::ZeroWindow {
+            Some(Excluded::ZeroWindow)
+        } else {
+            (!votes_stalled).then_some(Excluded::OneDestination)
+        };
+        Some(Stall {
+            phase,
+            cause: connection.cause,
+            because: connection.because.to_owned(),
+            since: connection.waiting_since.unwrap_or(connection.sample.at),
+            upstream,
+            next_hop: connection.next_hop,
+            destination: connection.destination,
+            excluded,
+            sample: connection.sample.clone(),
+        })
+    }
+}
+
+/// Which state is told first.
+fn rank(state: State) -> u8 {
+    match state {
+        State::Idle => 0,
+        State::Ok => 1,
+        State::Degraded => 2,
+        State::Failing => 3,
+    }
+}
+
+fn add_stall(upstream: &mut Upstream, stall: &Stall) {
+    match stall.phase {
+        Phase::Suspect => *upstream.suspect.entry(stall.next_hop).or_default() += 1,
+        Phase::Stalled => {
+            *upstream.stalled.entry((stall.next_hop, stall.cause)).or_default() += 1;
+        }
+    }
+    if stall.cause == Cause::ZeroWindow {
+        *upstream.excluded.entry(Excluded::ZeroWindow).or_default() += 1;
+        return;
+    }
+    upstream.outstanding += stall.sample.outstanding();
+    if stall.phase == Phase::Stalled {
+        let oldest = upstream.oldest_stall.get_or_insert(stall.since);
+        *oldest = (*oldest).min(stall.since);
+    }
+}
+

@@ -1,0 +1,188 @@
+//! What this kernel and host allow, item by item, and what is lost by what is missing.
+
+use std::{fs, os::unix::fs::MetadataExt as _};
+
+use anyhow::Context as _;
+use detector_ebpf::{Offsets, Settings};
+
+use super::{
+    Check,
+    btf::Btf,
+    offsets,
+    programs::{self, Programs},
+};
+use crate::{clock, model::NetnsId};
+
+/// Where the kernel keeps its type information.
+const BTF: &str = "/sys/kernel/btf/vmlinux";
+/// A connection that sent data within this many seconds is at work.
+const ACTIVE_SECONDS: u64 = 5;
+/// Samples of each destination per sweep.
+const SAMPLES: u32 = 4;
+
+/// What was learned about this host before loading anything.
+#[derive(Debug)]
+pub struct Host {
+    /// Our network namespace.
+    pub netns: NetnsId,
+    /// Jiffies per second.
+    pub hz: u64,
+    /// Where the kernel's fields are.
+    pub offsets: Offsets,
+    /// What the programs are told.
+    pub settings: Settings,
+    /// What is there and what is not.
+    pub checks: Vec<Check>,
+}
+
+/// Learns about this host.
+///
+/// # Errors
+/// What is missing, what that costs and what to do.
+pub fn inspect() -> anyhow::Result<Host> {
+    let kernel = programs::release();
+    let bytes = fs::read(BTF).with_context(|| no_btf(&kernel))?;
+    let btf = Btf::parse(bytes).with_context(|| format!("{BTF} of kernel {kernel} is damaged"))?;
+    let offsets = offsets::find(&btf).with_context(|| {
+        format!("kernel {kernel} is laid out in a way that this version does not know")
+    })?;
+    let has_err = btf.tracepoint_arguments("tcp_retransmit_skb").is_some_and(|count| count > 2);
+    let hz = clock::jiffies_per_second();
+    let netns = netns()?;
+    let settings = Settings {
+        netns: netns.0,
+        active_jiffies: u32::try_from(ACTIVE_SECONDS * hz).unwrap_or(u32::MAX),
+        samples_per_destination: SAMPLES,
+        report_timeouts: 1,
+        has_err: u32::from(has_err),
+        may_probe: u32::from(lockdown() != "confidentiality"),
+    };
+    let mut checks = vec![Check::present("btf", true, format!("{BTF} of kernel {kernel}"))];
+    checks.extend(offsets::checks(&btf));
+    checks.push(send_errors(has_err));
+    checks.push(probe_reads(settings.may_probe == 1));
+    Ok(Host { netns, hz, offsets, settings, checks })
+}
+
+/// Every check, also on a host where the daemon would not start.
+pub fn doctor() -> Vec<Check> {
+    let mut checks = vec![capability("CAP_BPF", 39), capability("CAP_PERFMON", 38)];
+    match inspect() {
+        Ok(host) => {
+            checks.extend(host.checks);
+            checks.push(match Programs::load(&host.offsets, &host.settings, 0) {
+                Ok(_) => Check::present("programs", true, "the kernel takes all three programs"),
+                Err(error) => missing(
+                    "programs",
+                    format!("{error:#}"),
+                    "everything: the daemon does not start",
+                    "run as root, or report the lines above",
+                ),
+            });
+        }
+        Err(error) => checks.push(missing(
+            "btf",
+            format!("{error:#}"),
+            "everything: the daemon does not start",
+            "run a kernel built with CONFIG_DEBUG_INFO_BTF=y, 5.15 or newer",
+        )),
+    }
+    checks.push(see_processes());
+    checks
+}
+
+/// Our network namespace.
+fn netns() -> anyhow::Result<NetnsId> {
+    let path = "/proc/self/ns/net";
+    let inode = fs::metadata(path).with_context(|| format!("cannot read {path}"))?.ino();
+    Ok(NetnsId(u32::try_from(inode).unwrap_or(0)))
+}
+
+fn no_btf(kernel: &str) -> String {
+    format!(
+        "kernel {kernel} has no type information at {BTF}: without it the places of its fields \
+         are not known and nothing can be read; run a kernel built with CONFIG_DEBUG_INFO_BTF=y \
+         (every large distribution's is)"
+    )
+}
+
+fn send_errors(there: bool) -> Check {
+    if there {
+        let found = "tcp_retransmit_skb tells why a packet did not leave";
+        return Check::present("send-errors", false, found);
+    }
+    Check {
+        feature: "send-errors".to_owned(),
+        ok: false,
+        required: false,
+        found: "tcp_retransmit_skb has no argument err before 6.17".to_owned(),
+        lost: "a dead next hop and a local firewall are told by slower signs".to_owned(),
+        remedy: "a kernel from 6.17 on".to_owned(),
+    }
+}
+
+fn probe_reads(allowed: bool) -> Check {
+    if allowed {
+        return Check::present("gateways", false, "the gateway of a cached route can be read");
+    }
+    Check {
+        feature: "gateways".to_owned(),
+        ok: false,
+        required: false,
+        found: "the kernel is locked down for confidentiality".to_owned(),
+        lost: "gateways are looked up from outside, the size of a waiting segment is not known"
+            .to_owned(),
+        remedy: "boot with lockdown=integrity, if that is acceptable".to_owned(),
+    }
+}
+
+/// The kernel's lockdown mode; empty when it has none.
+fn lockdown() -> String {
+    let text = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+    let chosen = text.split_whitespace().find_map(|word| word.strip_prefix('[')?.strip_suffix(']'));
+    chosen.unwrap_or_default().to_owned()
+}
+
+fn capability(name: &str, bit: u32) -> Check {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0);
+    if effective & (1 << bit) != 0 {
+        return Check::present(name, true, format!("this process has {name}"));
+    }
+    missing(
+        name,
+        format!("this process lacks {name}"),
+        "everything: the kernel does not take the programs",
+        "run as root, or give the service AmbientCapabilities=CAP_BPF CAP_PERFMON",
+    )
+}
+
+fn see_processes() -> Check {
+    let others = fs::read_dir("/proc/1/fd").is_ok();
+    if others {
+        return Check::present("processes", false, "owners of connections can be looked up");
+    }
+    Check {
+        feature: "processes".to_owned(),
+        ok: false,
+        required: false,
+        found: "the files of other processes cannot be listed".to_owned(),
+        lost: "the process and control group of a stalled connection".to_owned(),
+        remedy: "run as root, or add CAP_SYS_PTRACE".to_owned(),
+    }
+}
+
+fn missing(feature: &str, found: String, lost: &str, remedy: &str) -> Check {
+    Check {
+        feature: feature.to_owned(),
+        ok: false,
+        required: true,
+        found,
+        lost: lost.to_owned(),
+        remedy: remedy.to_owned(),
+    }
+}

@@ -1,0 +1,107 @@
+//! Which kernel fields there are, and what is lost without the others.
+
+use detector_ebpf::{Field, Offsets};
+
+use super::{
+    Check,
+    btf::{Btf, BtfError},
+};
+
+/// Fields without which the daemon still works, and what is lost.
+const OPTIONAL: &[(&str, &str)] = &[
+    ("err_soft", "the soft error of a connection"),
+    ("socket", "the process that owns a connection"),
+    ("socket_file", "the process that owns a connection"),
+    ("file_inode", "the process that owns a connection"),
+    ("inode_number", "the process that owns a connection"),
+    ("rtx_queue", "the size of the segment that waits: mtu is told less surely"),
+    ("rb_left", "the size of the segment that waits: mtu is told less surely"),
+    ("rt_gw_family", "IPv4 gateways, which are then looked up from outside"),
+    ("rt_gw4", "IPv4 gateways, which are then looked up from outside"),
+    ("rt_gw6", "IPv6 gateways of IPv4 routes"),
+    ("rt6i_gateway", "IPv6 gateways, which are then looked up from outside"),
+    ("rt6i_flags", "IPv6 gateways, which are then looked up from outside"),
+    ("probes_tstamp", "the age of a stall that began before the daemon, when no segment is in flight"),
+    ("user_timeout", "when the kernel gives up on a connection"),
+    ("timer_expires", "when the kernel tries again"),
+    ("sacked_out", "whether later segments arrived"),
+    ("srtt_us", "the round-trip time"),
+    ("total_retrans", "the number of retransmissions"),
+    ("uid", "the owner of a connection"),
+    ("mark", "upstreams that are told by mark"),
+];
+
+/// Finds every field.
+///
+/// # Errors
+/// The first field that is missing and without which nothing can be said.
+pub fn find(btf: &Btf) -> Result<Offsets, BtfError> {
+    let mut offsets = Offsets::ABSENT;
+    for field in Offsets::FIELDS {
+        match locate(btf, field) {
+            Ok(offset) => (field.set)(&mut offsets, offset),
+            Err(_) if lost(field).is_some() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(offsets)
+}
+
+/// What `doctor` says of the fields: one line when all are there, else a line per missing one.
+pub fn checks(btf: &Btf) -> Vec<Check> {
+    let missing: Vec<_> = Offsets::FIELDS
+        .iter()
+        .filter_map(|field| locate(btf, field).err().map(|error| (field, error)))
+        .map(|(field, error)| Check {
+            feature: format!("field:{}", field.name),
+            ok: false,
+            required: lost(field).is_none(),
+            found: error.to_string(),
+            lost: lost(field).unwrap_or("everything: the daemon does not start").to_owned(),
+            remedy: "report the kernel's release, so that the new place of the field is learned"
+                .to_owned(),
+        })
+        .collect();
+    if missing.is_empty() {
+        let found = format!("all {} fields found", Offsets::FIELDS.len());
+        return vec![Check::present("fields", true, found)];
+    }
+    missing
+}
+
+fn lost(field: &Field) -> Option<&'static str> {
+    OPTIONAL.iter().find(|(name, _)| *name == field.name).map(|(_, lost)| *lost)
+}
+
+/// The newest place is tried first; the error is the oldest one's.
+fn locate(btf: &Btf, field: &Field) -> Result<u32, BtfError> {
+    let mut result = Err(BtfError::Missing(field.name.to_owned()));
+    for path in field.paths.iter().rev() {
+        result = btf.offset(path, field.width);
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_kernel_has_every_field() {
+        let bytes = std::fs::read("/sys/kernel/btf/vmlinux").expect("needs a kernel with BTF");
+        let btf = Btf::parse(bytes).unwrap();
+        let checks = checks(&btf);
+        assert!(checks.iter().all(|check| check.ok), "{checks:#?}");
+        assert!(find(&btf).is_ok());
+    }
+
+    #[test]
+    fn optional_fields_exist() {
+        for (name, _) in OPTIONAL {
+            assert!(Offsets::FIELDS.iter().any(|field| field.name == *name), "{name}");
+        }
+    }
+}

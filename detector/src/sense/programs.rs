@@ -1,0 +1,130 @@
+//! Loads and attaches the kernel programs, and hands out what they write.
+
+use std::{fs::File, io};
+
+use anyhow::Context as _;
+use aya::{
+    Btf as AyaBtf, Ebpf, EbpfLoader,
+    maps::{HashMap, MapData, PerCpuArray, RingBuf},
+    programs::{BtfTracePoint, Iter, ProgramError},
+};
+use detector_ebpf::{Counter, Offsets, RawCounts, RawNextHop, Settings};
+
+/// The kernel programs, built by `cargo xtask build`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcpstall.bpf.o"));
+
+/// The tracepoints, and what is lost without each.
+pub const TRACEPOINTS: &[(&str, &str, &str)] = &[
+    (
+        "on_retransmit",
+        "tcp_retransmit_skb",
+        "events: stalls are then found by sweeps alone, seconds later",
+    ),
+    ("on_destroy", "tcp_destroy_sock", "the end of a stall is seen at the next sweep only"),
+];
+
+/// The loaded programs. Dropping it detaches and unloads everything: nothing is pinned.
+pub struct Programs {
+    ebpf: Ebpf,
+    counters: PerCpuArray<MapData, u64>,
+}
+
+/// The maps that a reader takes with it.
+pub struct Outlets {
+    /// Events.
+    pub events: RingBuf<MapData>,
+    /// What the sweep counted.
+    pub next_hops: HashMap<MapData, RawNextHop, RawCounts>,
+}
+
+impl Programs {
+    /// Loads and attaches. `log_level` is 0 for silence up to 5 for everything
+    /// (`aya_log_common::Level`); at 0 the verifier removes the log statements.
+    ///
+    /// # Errors
+    /// The program, the kernel's answer and the end of the verifier's log.
+    pub fn load(
+        offsets: &Offsets,
+        settings: &Settings,
+        log_level: u8,
+    ) -> anyhow::Result<(Self, Outlets)> {
+        let btf = AyaBtf::from_sys_fs().context("cannot read the kernel's type information")?;
+        let mut ebpf = EbpfLoader::new()
+            .btf(None)
+            .override_global("OFFSETS", offsets, true)
+            .override_global("SETTINGS", settings, true)
+            .override_global("AYA_LOG_LEVEL", &log_level, true)
+            .load(OBJECT)
+            .context("the kernel refused the maps of the programs; CAP_BPF is needed")?;
+        for (name, tracepoint, _) in TRACEPOINTS {
+            let program: &mut BtfTracePoint = program(&mut ebpf, name)?;
+            program.load(tracepoint, &btf).map_err(|error| refusal(name, error))?;
+            program.attach().with_context(|| format!("cannot attach {name} to {tracepoint}"))?;
+        }
+        let sweep: &mut Iter = program(&mut ebpf, "sweep")?;
+        sweep.load("tcp", &btf).map_err(|error| refusal("sweep", error))?;
+        let mut take = |name: &str| {
+            ebpf.take_map(name).with_context(|| format!("the object lacks the map {name}"))
+        };
+        let outlets = Outlets {
+            events: take("EVENTS")?.try_into()?,
+            next_hops: take("NEXT_HOPS")?.try_into()?,
+        };
+        let counters = take("COUNTER")?.try_into()?;
+        Ok((Self { ebpf, counters }, outlets))
+    }
+
+    /// The programs' own log records, for whoever wants to forward them.
+    pub fn ebpf(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
+    /// Opens a walk over the connections of the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn open_sweep(&mut self) -> anyhow::Result<File> {
+        let sweep: &mut Iter = program(&mut self.ebpf, "sweep")?;
+        let link = sweep.attach()?;
+        Ok(sweep.take_link(link)?.into_file()?)
+    }
+
+    /// Sum of a counter over the processors.
+    pub fn counter(&self, counter: Counter) -> u64 {
+        self.counters.get(&(counter as u32), 0).map_or(0, |values| values.iter().sum())
+    }
+}
+
+fn program<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut T>
+where
+    &'a mut T: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
+    let program =
+        ebpf.program_mut(name).with_context(|| format!("the object lacks the program {name}"))?;
+    Ok(program.try_into()?)
+}
+
+/// One sentence for a program that the kernel does not take, with the end of the verifier's log.
+fn refusal(name: &str, error: ProgramError) -> anyhow::Error {
+    let kernel = release();
+    match error {
+        ProgramError::LoadError { io_error, verifier_log } => {
+            let log = verifier_log.to_string();
+            let lines: Vec<_> = log.lines().collect();
+            let end = lines[lines.len().saturating_sub(12)..].join("\n  ");
+            let hint = if io_error.kind() == io::ErrorKind::PermissionDenied && lines.is_empty() {
+                "; run as root or with CAP_BPF and CAP_PERFMON"
+            } else {
+                ""
+            };
+            anyhow::anyhow!("kernel {kernel} refused the program {name}: {io_error}{hint}\n  {end}")
+        }
+        other => anyhow::Error::from(other)
+            .context(format!("kernel {kernel} cannot run the program {name}")),
+    }
+}
+
+/// Release of the running kernel.
+pub fn release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}

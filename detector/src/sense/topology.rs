@@ -1,0 +1,256 @@
+//! Links, neighbours and routes, followed through netlink.
+//!
+//! **Invariant:** turns netlink messages into inputs, keeps no opinion.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+use anyhow::Context as _;
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream::BoxStream};
+use netlink_packet_route::{
+    AddressFamily, RouteNetlinkMessage,
+    link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+    neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
+    route::{RouteAddress, RouteAttribute, RouteMessage, RouteVia},
+};
+use rtnetlink::{Handle, MulticastGroup, packet_core::NetlinkPayload};
+
+use crate::model::{
+    IfIndex, Input, Interface, NetnsId, NextHop, Reachability, Sample,
+};
+
+/// Follows the links and neighbours of one network namespace.
+pub struct Topology {
+    netns: NetnsId,
+    handle: Handle,
+    changes: BoxStream<'static, RouteNetlinkMessage>,
+    links: BTreeMap<IfIndex, Link>,
+    /// Routes that changed since it was last asked.
+    route_changes: u64,
+}
+
+/// A link as netlink tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Link {
+    interface: Interface,
+    controller: Option<IfIndex>,
+    is_vrf: bool,
+}
+
+impl Topology {
+    /// Subscribes to changes, then reads what there is: nothing falls between.
+    ///
+    /// # Errors
+    /// When netlink is not available.
+    pub async fn open(netns: NetnsId) -> anyhow::Result<(Self, Vec<Input>)> {
+        let groups = [
+            MulticastGroup::Link,
+            MulticastGroup::Neigh,
+            MulticastGroup::Ipv4Route,
+            MulticastGroup::Ipv6Route,
+        ];
+        let (connection, handle, messages) = rtnetlink::new_multicast_connection(&groups)
+            .context("cannot subscribe to links, neighbours and routes (netlink)")?;
+        tokio::spawn(connection);
+        let changes = messages
+            .filter_map(|(message, _)| async move {
+                match message.payload {
+                    NetlinkPayload::InnerMessage(inner) => Some(inner),
+                    _ => None,
+                }
+            })
+            .boxed();
+        let mut topology =
+            Self { netns, handle, changes, links: BTreeMap::new(), route_changes: 0 };
+        let mut inputs = topology.read_links().await?;
+        inputs.extend(topology.read_neighbours(None).await?);
+        Ok((topology, inputs))
+    }
+
+    /// Waits for the next change. `None` when netlink has ended.
+    pub async fn next(&mut self) -> Option<Vec<Input>> {
+        let message = self.changes.next().await?;
+        Some(match message {
+            RouteNetlinkMessage::NewLink(link) => self.link(&link),
+            RouteNetlinkMessage::DelLink(link) => {
+                let index = IfIndex(link.header.index);
+                self.links.remove(&index);
+                vec![Input::Interface(self.netns, index, None)]
+            }
+            RouteNetlinkMessage::NewNeighbour(neighbour) => {
+                self.neighbour(&neighbour).into_iter().collect()
+            }
+            RouteNetlinkMessage::DelNeighbour(neighbour) => {
+                let hop = self.hop(&neighbour);
+                hop.map(|hop| Input::Neighbour(hop, None)).into_iter().collect()
+            }
+            RouteNetlinkMessage::NewRoute(_) | RouteNetlinkMessage::DelRoute(_) => {
+                self.route_changes += 1;
+                Vec::new()
+            }
+            _ => Vec::new(),
+        })
+    }
+
+    /// How many routes have changed since the last call.
+    pub fn take_route_changes(&mut self) -> u64 {
+        std::mem::take(&mut self.route_changes)
+    }
+
+    /// Asks how the neighbours behind `hops` are. Not every step towards "does not answer" is
+    /// announced: an entry that is being resolved is not (`net/core/neighbour.c`).
+    ///
+    /// # Errors
+    /// When netlink refuses.
+    pub async fn neighbours(&self, hops: &BTreeSet<NextHop>) -> anyhow::Result<Vec<Input>> {
+        self.read_neighbours(Some(hops)).await
+    }
+
+    /// The next hop of a connection as the routing table has it now, for connections whose route
+    /// the kernel no longer holds.
+    ///
+    /// # Errors
+    /// When there is no such route.
+    pub async fn route(&self, sample: &Sample) -> anyhow::Result<Option<Input>> {
+        let remote = sample.remote.ip();
+        let mut message = RouteMessage::default();
+        let bits = if remote.is_ipv4() { 32 } else { 128 };
+        message.header.address_family =
+            if remote.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        message.header.destination_prefix_length = bits;
+        message.header.source_prefix_length = bits;
+        message.attributes.extend([
+            RouteAttribute::Destination(RouteAddress::from(remote)),
+            RouteAttribute::Source(RouteAddress::from(sample.local.ip())),
+            RouteAttribute::Uid(sample.uid),
+            RouteAttribute::IpProto(6),
+            RouteAttribute::Sport(sample.local.port()),
+            RouteAttribute::Dport(sample.remote.port()),
+        ]);
+        if sample.mark != 0 {
+            message.attributes.push(RouteAttribute::Mark(sample.mark));
+        }
+        let routes: Vec<_> = self.handle.route().get(message).execute().try_collect().await?;
+        Ok(routes.first().and_then(|route| {
+            let hop = route_hop(self.netns, route)?;
+            Some(Input::Route(sample.id, hop))
+        }))
+    }
+
+    async fn read_links(&mut self) -> anyhow::Result<Vec<Input>> {
+        let links = collect(self.handle.link().get().execute()).await.context("cannot list links")?;
+        let mut inputs = Vec::new();
+        for link in &links {
+            inputs.extend(self.link(link));
+        }
+        Ok(inputs)
+    }
+
+    async fn read_neighbours(
+        &self,
+        only: Option<&BTreeSet<NextHop>>,
+    ) -> anyhow::Result<Vec<Input>> {
+        let all = collect(self.handle.neighbours().get().execute())
+            .await
+            .context("cannot list neighbours")?;
+        Ok(all
+            .iter()
+            .filter_map(|neighbour| self.neighbour(neighbour))
+            .filter(|input| match (input, only) {
+                (Input::Neighbour(hop, _), Some(only)) => only.contains(hop),
+                _ => true,
+            })
+            .collect())
+    }
+
+    /// A link was added or changed; whoever names it as its VRF changes too.
+    fn link(&mut self, message: &LinkMessage) -> Vec<Input> {
+        let index = IfIndex(message.header.index);
+        let up = LinkFlags::Up | LinkFlags::LowerUp;
+        let mut link = Link {
+            interface: Interface { up: message.header.flags.contains(up), ..Interface::default() },
+            controller: None,
+            is_vrf: false,
+        };
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => link.interface.name.clone_from(name),
+                LinkAttribute::IfAlias(alias) => link.interface.alias = Some(alias.clone()),
+                LinkAttribute::Controller(index) => link.controller = Some(IfIndex(*index)),
+                LinkAttribute::LinkInfo(infos) => {
+                    link.is_vrf = infos
+                        .iter()
+                        .any(|info| matches!(info, LinkInfo::Kind(InfoKind::Vrf)));
+                }
+                _ => {}
+            }
+        }
+        // Partial messages, such as those of bridges, do not carry the name.
+        if link.interface.name.is_empty() {
+            return Vec::new();
+        }
+        self.links.insert(index, link);
+        self.links
+            .iter()
+            .filter(|(other, link)| **other == index || link.controller == Some(index))
+            .map(|(other, link)| {
+                Input::Interface(self.netns, *other, Some(self.describe(link)))
+            })
+            .collect()
+    }
+
+    fn describe(&self, link: &Link) -> Interface {
+        let vrf = link
+            .controller
+            .and_then(|index| self.links.get(&index))
+            .filter(|controller| controller.is_vrf)
+            .map(|controller| controller.interface.name.clone());
+        Interface { vrf, ..link.interface.clone() }
+    }
+
+    fn hop(&self, message: &NeighbourMessage) -> Option<NextHop> {
+        let gateway = message.attributes.iter().find_map(|attribute| match attribute {
+            NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => Some(IpAddr::V4(*ip)),
+            NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => Some(IpAddr::V6(*ip)),
+            _ => None,
+        })?;
+        let interface = IfIndex(message.header.ifindex);
+        Some(NextHop { netns: self.netns, interface, gateway: Some(gateway) })
+    }
+
+    fn neighbour(&self, message: &NeighbourMessage) -> Option<Input> {
+        let reachability = match message.header.state {
+            NeighbourState::Incomplete | NeighbourState::Failed => Some(Reachability::Silent),
+            NeighbourState::Reachable | NeighbourState::Permanent | NeighbourState::Noarp => {
+                Some(Reachability::Answers)
+            }
+            // Not asked lately, or being asked: nothing is known yet.
+            _ => None,
+        };
+        self.hop(message).map(|hop| Input::Neighbour(hop, reachability))
+    }
+}
+
+async fn collect<T>(
+    stream: impl Stream<Item = Result<T, rtnetlink::Error>>,
+) -> Result<Vec<T>, rtnetlink::Error> {
+    stream.try_collect().await
+}
+
+fn route_hop(netns: NetnsId, route: &RouteMessage) -> Option<NextHop> {
+    let mut interface = None;
+    let mut gateway = None;
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Oif(index) => interface = Some(IfIndex(*index)),
+            RouteAttribute::Gateway(RouteAddress::Inet(ip))
+            | RouteAttribute::Via(RouteVia::Inet(ip)) => gateway = Some(IpAddr::V4(*ip)),
+            RouteAttribute::Gateway(RouteAddress::Inet6(ip))
+            | RouteAttribute::Via(RouteVia::Inet6(ip)) => gateway = Some(IpAddr::V6(*ip)),
+            _ => {}
+        }
+    }
+    interface.map(|interface| NextHop { netns, interface, gateway })
+}

@@ -1,0 +1,228 @@
+//! A made-up host for tests: `provider-b` loses large segments, `provider-a` is fine, `wg0` idle.
+//!
+//! **Invariant:** the same every time.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tokio::sync::{broadcast, watch};
+
+use super::{Board, Facts, Owner, Published, metrics::Metrics};
+use crate::{
+    model::{
+        Cause, ConnectionId, Counts, Destination, Excluded, IfIndex, Interface, NetnsId, NextHop,
+        Origin, Phase, Sample, Scope, Snapshot, Stall, State, TcpState, Upstream,
+    },
+    sense::Check,
+    time::Time,
+};
+
+pub(crate) const NETNS: NetnsId = NetnsId(4_026_531_840);
+const NOW: Time = Time(10_000_000_000_000);
+
+fn ago(milliseconds: u64) -> Time {
+    NOW.before(Duration::from_millis(milliseconds))
+}
+
+fn hop(interface: u32, gateway: Option<&str>) -> NextHop {
+    let gateway = gateway.map(|it| it.parse().expect("address"));
+    NextHop { netns: NETNS, interface: IfIndex(interface), gateway }
+}
+
+fn destination(text: &str) -> Destination {
+    Destination(text.parse().expect("prefix"))
+}
+
+/// A connection that made no progress for `age` milliseconds, through `provider-b`.
+pub(crate) fn stall(id: u64, age: u64, cause: Cause) -> Stall {
+    let last = u8::try_from(id % 200).expect("small");
+    let remote = format!("198.51.{last}.9:25").parse().expect("address");
+    let next_hop = hop(3, Some("203.0.113.1"));
+    let sample = Sample {
+        id: ConnectionId(id),
+        at: NOW,
+        origin: Origin::Suspicious,
+        netns: NETNS,
+        local: "10.0.0.2:40000".parse().expect("address"),
+        remote,
+        tcp_state: TcpState::Established,
+        next_hop: None,
+        mark: 0,
+        uid: 101,
+        inode: Some(id),
+        snd_una: 1,
+        unacked: 1448,
+        unsent: 30_000,
+        packets_out: 1,
+        timeouts: 5,
+        probes: 0,
+        persist: false,
+        backoff: 4,
+        peer_window: 65_536,
+        mss: 1448,
+        head: Some(1448),
+        rto: Duration::from_millis(3200),
+        srtt: Some(Duration::from_millis(10)),
+        stuck_since: Some(ago(age)),
+        sent_at: ago(age / 2),
+        acked_at: ago(age),
+        bytes_acked: 512,
+        segments_out: 9,
+        retransmissions: 5,
+        send_error: Some(0),
+        user_timeout: None,
+    };
+    Stall {
+        phase: if age >= 3000 { Phase::Stalled } else { Phase::Suspect },
+        cause,
+        because: "no segment larger than 512 bytes was ever acknowledged".to_owned(),
+        since: ago(age),
+        upstream: "provider-b".to_owned(),
+        next_hop: Some(next_hop),
+        destination: Destination::of(sample.remote.ip()),
+        excluded: None,
+        sample,
+    }
+}
+
+fn upstream(name: &str, next_hop: NextHop, state: State, counts: Counts) -> Upstream {
+    Upstream {
+        name: name.to_owned(),
+        next_hops: BTreeMap::from([(next_hop, counts)]),
+        state,
+        since: ago(90_000),
+        scope: None,
+        cause: None,
+        confidence: 0.987,
+        stalled: BTreeMap::new(),
+        suspect: BTreeMap::new(),
+        active_destinations: 0,
+        stalled_destinations: Vec::new(),
+        fine_destinations: Vec::new(),
+        excluded: BTreeMap::new(),
+        elsewhere: 0,
+        fine_elsewhere: 0,
+        outstanding: 0,
+        oldest_stall: None,
+    }
+}
+
+fn failing() -> Upstream {
+    let next_hop = hop(3, Some("203.0.113.1"));
+    let counts = Counts { suspicious: 57, busy: 1, app_limited: 0, waiting: 3, idle: 312 };
+    let b = upstream("provider-b", next_hop, State::Failing, counts);
+    Upstream {
+        since: ago(12_300),
+        scope: Some(Scope::Upstream),
+        cause: Some(Cause::Mtu),
+        confidence: 0.9998,
+        stalled: BTreeMap::from([
+            ((Some(next_hop), Cause::Mtu), 54),
+            ((Some(next_hop), Cause::Blackhole), 1),
+            ((Some(next_hop), Cause::ZeroWindow), 9),
+        ]),
+        suspect: BTreeMap::from([(Some(next_hop), 1), (None, 1)]),
+        active_destinations: 34,
+        stalled_destinations: (0..31)
+            .map(|it| destination(&format!("198.51.{it}.0/24")))
+            .collect(),
+        fine_destinations: vec![destination("192.0.2.0/24"), destination("2001:db8:7::/48")],
+        excluded: BTreeMap::from([
+            (Excluded::Idle, 312),
+            (Excluded::AppLimited, 4),
+            (Excluded::ZeroWindow, 9),
+            (Excluded::OneDestination, 200),
+        ]),
+        elsewhere: 6,
+        fine_elsewhere: 6,
+        outstanding: 812_344,
+        oldest_stall: Some(ago(12_300)),
+        ..b
+    }
+}
+
+/// The judgement.
+pub(crate) fn snapshot() -> Snapshot {
+    let busy = Counts { suspicious: 0, busy: 70, app_limited: 9, waiting: 2, idle: 40 };
+    let idle = Counts { idle: 2, ..Counts::default() };
+    let a = Upstream {
+        active_destinations: 71,
+        fine_destinations: vec![destination("198.51.3.0/24")],
+        excluded: BTreeMap::from([(Excluded::Idle, 40), (Excluded::AppLimited, 9)]),
+        ..upstream("provider-a", hop(2, Some("192.0.2.1")), State::Ok, busy)
+    };
+    let interface = |name: &str| Interface { name: name.to_owned(), up: true, ..Interface::default() };
+    Snapshot {
+        at: NOW,
+        state: State::Failing,
+        scope: Some(Scope::Upstream),
+        upstreams: vec![a, failing(), upstream("vpn", hop(4, None), State::Idle, idle)],
+        stalls: vec![
+            stall(0x7f3a_9c01, 12_300, Cause::Mtu),
+            stall(0x7f3a_9c02, 12_000, Cause::Mtu),
+            stall(0x7f3a_9c03, 9_000, Cause::Blackhole),
+            Stall {
+                excluded: Some(Excluded::ZeroWindow),
+                because: "the peer offers a window of 0 bytes".to_owned(),
+                ..stall(0x7f3a_9c04, 8_000, Cause::ZeroWindow)
+            },
+            stall(0x7f3a_9c05, 1_200, Cause::Mtu),
+        ],
+        interfaces: BTreeMap::from([
+            ((NETNS, IfIndex(2)), interface("wan0")),
+            ((NETNS, IfIndex(3)), interface("wan1")),
+            ((NETNS, IfIndex(4)), interface("wg0")),
+        ]),
+        swept_at: Some(ago(400)),
+    }
+}
+
+fn check(feature: &str, ok: bool) -> Check {
+    Check {
+        feature: feature.to_owned(),
+        ok,
+        required: feature == "btf",
+        found: "it was tried".to_owned(),
+        lost: if ok { String::new() } else { "owners of connections".to_owned() },
+        remedy: if ok { String::new() } else { "run with CAP_SYS_PTRACE".to_owned() },
+    }
+}
+
+/// What goes with it.
+pub(crate) fn facts() -> Facts {
+    let wall = "2026-11-23T13:00:00.123456789Z".parse().expect("time");
+    let owner = |pid, process: &str| Owner {
+        pid: Some(pid),
+        process: Some(process.to_owned()),
+        cgroup: Some("/system.slice/postfix.service".to_owned()),
+    };
+    Facts {
+        host: "mx1".to_owned(),
+        version: "0.1.0".to_owned(),
+        kernel: "6.18.0".to_owned(),
+        pid: 4242,
+        started_at: "2026-11-20T08:00:00Z".parse().expect("time"),
+        wall,
+        sweep_seconds: Some(0.0123),
+        sweep_interval: Duration::from_secs(1),
+        events_lost: 0,
+        metrics_address: Some("127.0.0.1:19293".parse().expect("address")),
+        owners: BTreeMap::from([
+            (ConnectionId(0x7f3a_9c01), owner(4711, "smtpd")),
+            (ConnectionId(0x7f3a_9c02), owner(4712, "smt\x1b[2Jpd")),
+        ]),
+        checks: vec![check("btf", true), check("owners", false)],
+        reload: Some((true, "2026-11-20T08:00:00Z".parse().expect("time"))),
+    }
+}
+
+/// Both.
+pub(crate) fn published() -> Published {
+    Published { snapshot: snapshot(), facts: facts() }
+}
+
+/// A board that shows it, and where further ones are pinned to it.
+pub(crate) fn board() -> (Board, watch::Sender<Option<Arc<Published>>>) {
+    let (sender, latest) = watch::channel(Some(Arc::new(published())));
+    let metrics = Arc::new(Metrics::new().expect("metrics"));
+    (Board { latest, events: broadcast::Sender::new(16), metrics }, sender)
+}

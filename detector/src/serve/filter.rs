@@ -1,0 +1,134 @@
+//! Which connections are wanted: the query string of `/v1/stalls`, the flags of the CLI.
+//!
+//! **Invariant:** pure; all that are given must match.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    api,
+    config::{duration, prefix},
+    model::{Cause, NetnsId, Phase},
+};
+
+/// Which connections are wanted; all that are given must match.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields, default)]
+#[command(next_help_heading = "Filters")]
+pub struct Filter {
+    /// Only those of this upstream.
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
+    /// Only those with this cause, such as `mtu` or `blackhole`.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
+    /// Only those that are `suspect`, or only those that are `stalled`.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// Only those without progress for at least this long, such as 30s or 2m.
+    #[arg(long, value_name = "SPAN", value_parser = parse_duration)]
+    #[serde(skip_serializing_if = "Option::is_none", with = "span")]
+    pub min_age: Option<Duration>,
+    /// Only those to this address or prefix.
+    #[arg(long, value_name = "PREFIX", value_parser = parse_prefix)]
+    #[serde(skip_serializing_if = "Option::is_none", with = "net")]
+    pub dst: Option<IpNet>,
+    /// Only those from this address or prefix.
+    #[arg(long, value_name = "PREFIX", value_parser = parse_prefix)]
+    #[serde(skip_serializing_if = "Option::is_none", with = "net")]
+    pub src: Option<IpNet>,
+    /// Only those to this port.
+    #[arg(long, value_name = "PORT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dport: Option<u16>,
+    /// Only those of this process.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// Only those of processes with this name.
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<String>,
+    /// Only those in the network namespace with this inode number.
+    #[arg(long, value_name = "INODE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netns: Option<u32>,
+    /// At most this many, the oldest.
+    #[arg(long, value_name = "COUNT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+}
+
+impl Filter {
+    /// Whether `stall` is wanted, [`Filter::limit`] aside.
+    pub fn matches(&self, stall: &api::Stall) -> bool {
+        fn is<T: PartialEq>(wanted: Option<&T>, found: Option<&T>) -> bool {
+            wanted.is_none() || wanted == found
+        }
+        fn within(wanted: Option<IpNet>, found: std::net::IpAddr) -> bool {
+            wanted.is_none_or(|net| net.contains(&found))
+        }
+        is(self.upstream.as_ref(), Some(&stall.upstream))
+            && is(self.cause.as_ref(), Some(&stall.cause))
+            && is(self.phase.as_ref(), Some(&stall.phase))
+            && self.min_age.is_none_or(|age| stall.stalled_seconds >= age.as_secs_f64())
+            && within(self.dst, stall.remote.ip())
+            && within(self.src, stall.local.ip())
+            && is(self.dport.as_ref(), Some(&stall.remote.port()))
+            && is(self.pid.as_ref(), stall.pid.as_ref())
+            && is(self.process.as_ref(), stall.process.as_ref())
+            && is(self.netns.map(NetnsId).as_ref(), Some(&stall.netns))
+    }
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    duration(text).ok_or_else(|| "expected a span of time such as 30s or 2m".to_owned())
+}
+
+fn parse_prefix(text: &str) -> Result<IpNet, String> {
+    prefix(text).ok_or_else(|| {
+        "expected a prefix without host bits such as 192.0.2.0/24, or an address".to_owned()
+    })
+}
+
+mod span {
+    use super::{Deserialize, Duration, parse_duration};
+
+    pub(super) fn serialize<S: serde::Serializer>(
+        span: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let span = span.unwrap_or_default();
+        serializer.serialize_str(&format!("{}ns", span.as_nanos()))
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        parse_duration(&text).map(Some).map_err(serde::de::Error::custom)
+    }
+}
+
+mod net {
+    use super::{Deserialize, IpNet, parse_prefix};
+
+    pub(super) fn serialize<S: serde::Serializer>(
+        net: &Option<IpNet>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&net.unwrap_or_default())
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<IpNet>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        parse_prefix(&text).map(Some).map_err(serde::de::Error::custom)
+    }
+}

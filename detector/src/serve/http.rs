@@ -1,0 +1,201 @@
+//! Connections: how many, how long, and what becomes of those that misbehave.
+//!
+//! **Invariant:** whatever a client sends or omits, it holds one of a fixed number of places, a
+//! bounded buffer, and both for a bounded time.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream, UnixStream},
+    sync::Semaphore,
+    time::{Sleep, sleep, timeout},
+};
+
+use super::Socket;
+
+/// What a listener bears.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Connections at a time; further ones wait in the kernel's queue.
+    pub(super) connections: usize,
+    /// For a request to arrive, also when none has been begun.
+    pub(super) request: Duration,
+    /// For the client to read some of an answer.
+    pub(super) write: Duration,
+    /// For a connection as a whole; `None` where answers may last.
+    pub(super) life: Option<Duration>,
+    /// For the answer under way at the end of that life.
+    pub(super) grace: Duration,
+}
+
+impl Limits {
+    pub(super) const SOCKET: Self = Self {
+        connections: 64,
+        request: Duration::from_secs(5),
+        write: Duration::from_secs(10),
+        life: None,
+        grace: Duration::from_secs(5),
+    };
+    pub(super) const TCP: Self = Self { life: Some(Duration::from_secs(60)), ..Self::SOCKET };
+}
+
+const BUFFER: usize = 16 * 1024;
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// Where connections come from.
+pub(super) trait Listener {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next connection.
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Listener for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<TcpStream> {
+        Ok(Self::accept(self).await?.0)
+    }
+}
+
+impl Listener for Socket {
+    type Stream = UnixStream;
+
+    async fn accept(&self) -> io::Result<UnixStream> {
+        Ok(self.listener().accept().await?.0)
+    }
+}
+
+/// Serves `router` to whoever connects to `listener`.
+pub(super) async fn serve(listener: &impl Listener, router: Router, limits: Limits) {
+    let places = Arc::new(Semaphore::new(limits.connections));
+    // When this is dropped, so are the connections.
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok(stream) => {
+                let router = router.clone();
+                connections.spawn(async move {
+                    serve_one(stream, router, limits).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                sleep(AFTER_FAILURE).await;
+            }
+        }
+    }
+}
+
+async fn serve_one(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    limits: Limits,
+) {
+    let stream = Impatient { stream, limit: limits.write, waiting: None };
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.request)
+        .max_buf_size(BUFFER)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = std::pin::pin!(connection);
+    let ended = match limits.life {
+        None => connection.await,
+        Some(life) => match timeout(life, connection.as_mut()).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                connection.as_mut().graceful_shutdown();
+                timeout(limits.grace, connection).await.unwrap_or(Ok(()))
+            }
+        },
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended badly");
+    }
+}
+
+/// A stream whose peer must read.
+struct Impatient<S> {
+    stream: S,
+    limit: Duration,
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Impatient<S> {
+    /// Passes `written` on; one that stays pending for too long becomes an error.
+    fn bounded<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.waiting = None;
+            return written;
+        }
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(self.limit)));
+        waiting.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.bounded(context, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.bounded(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        self.bounded(context, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let shut = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.bounded(context, shut)
+    }
+}
+
+#[cfg(test)]
+mod tests;

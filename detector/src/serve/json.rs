@@ -1,0 +1,223 @@
+//! Judgement and facts as the JSON that [`crate::api`] promises.
+//!
+//! **Invariant:** pure; a [`Time`] becomes a wall-clock time here and nowhere else.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::{Facts, Filter, words};
+use crate::{
+    api,
+    model::{self, Cause, NextHop, Snapshot, State, Transition},
+    time::Time,
+};
+
+const STALLED_DESTINATIONS: usize = 20;
+const FINE_DESTINATIONS: usize = 5;
+
+/// The answer to `GET /v1/status`.
+pub fn status(snapshot: &Snapshot, facts: &Facts) -> api::Status {
+    let mut upstreams: Vec<_> =
+        snapshot.upstreams.iter().map(|it| upstream(it, snapshot, facts)).collect();
+    upstreams.sort_by(|a, b| (urgency(a.state), &a.name).cmp(&(urgency(b.state), &b.name)));
+    api::Status {
+        schema: api::SCHEMA,
+        host: facts.host.clone(),
+        observed_at: to_millisecond(facts.wall),
+        state: snapshot.state,
+        scope: snapshot.scope,
+        upstreams,
+        daemon: daemon(snapshot, facts),
+    }
+}
+
+/// The answer to `GET /v1/stalls`, oldest first.
+pub fn stalls(snapshot: &Snapshot, facts: &Facts, filter: &Filter) -> Vec<api::Stall> {
+    snapshot
+        .stalls
+        .iter()
+        .map(|it| stall(it, snapshot, facts))
+        .filter(|it| filter.matches(it))
+        .take(filter.limit.unwrap_or(usize::MAX))
+        .collect()
+}
+
+/// An event of `GET /v1/events`, for a change of an upstream at `wall`.
+pub fn event(transition: &Transition, wall: Timestamp) -> Option<api::Event> {
+    match transition {
+        Transition::Upstream {
+            upstream,
+            from,
+            to,
+            scope,
+            cause,
+            confidence,
+            stuck,
+            stalled_destinations,
+            active_destinations,
+        } => {
+            let destinations = api::Destinations {
+                active: *active_destinations,
+                stalled: *stalled_destinations,
+            };
+            Some(api::Event {
+                at: to_millisecond(wall),
+                upstream: upstream.clone(),
+                from: *from,
+                to: *to,
+                scope: *scope,
+                cause: *cause,
+                confidence: *confidence,
+                destinations,
+                stuck_connections: *stuck,
+                message: words::change(upstream, *from, *to, (*scope, *cause), destinations),
+            })
+        }
+        Transition::StallBegan { .. }
+        | Transition::StallEnded { .. }
+        | Transition::Timeouts { .. } => None,
+    }
+}
+
+/// The same to the millisecond: what a reader can use.
+pub fn to_millisecond(time: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time)
+}
+
+fn upstream(upstream: &model::Upstream, snapshot: &Snapshot, facts: &Facts) -> api::Upstream {
+    let next_hops: Vec<_> = upstream.next_hops.keys().map(|it| next_hop(it, snapshot)).collect();
+    let first = next_hops.first();
+    let counts = upstream.counts();
+    let mut causes = BTreeMap::new();
+    for ((_, cause), count) in &upstream.stalled {
+        if *cause != Cause::ZeroWindow {
+            *causes.entry(*cause).or_default() += count;
+        }
+    }
+    api::Upstream {
+        name: upstream.name.clone(),
+        interface: first.map(|it| it.interface.clone()),
+        gateway: first.and_then(|it| it.gateway),
+        netns: first.map(|it| it.netns),
+        state: upstream.state,
+        since: facts.wall_at(snapshot.at, upstream.since),
+        scope: upstream.scope,
+        cause: upstream.cause,
+        confidence: upstream.confidence,
+        connections: api::Connections {
+            established: counts.established(),
+            active: counts.active(),
+            suspect: upstream.suspect_connections(),
+            stalled: upstream.stalled_connections(),
+        },
+        destinations: api::Destinations {
+            active: upstream.active_destinations,
+            stalled: number(upstream.stalled_destinations.len()),
+        },
+        causes,
+        excluded: upstream.excluded.clone(),
+        counterfactual: api::Counterfactual {
+            destinations: upstream.elsewhere,
+            fine_elsewhere: upstream.fine_elsewhere,
+        },
+        outstanding_bytes: upstream.outstanding,
+        oldest_stall_seconds: upstream.oldest_stall.map(|it| age(snapshot.at, it)),
+        stalled_destinations: some(&upstream.stalled_destinations, STALLED_DESTINATIONS),
+        fine_destinations: some(&upstream.fine_destinations, FINE_DESTINATIONS),
+        next_hops,
+    }
+}
+
+fn daemon(snapshot: &Snapshot, facts: &Facts) -> api::Daemon {
+    api::Daemon {
+        version: facts.version.clone(),
+        pid: facts.pid,
+        started_at: to_millisecond(facts.started_at),
+        swept_at: snapshot.swept_at.map(|it| facts.wall_at(snapshot.at, it)),
+        sweep_seconds: facts.sweep_seconds,
+        sweep_interval_seconds: facts.sweep_interval.as_secs_f64(),
+        events_lost: facts.events_lost,
+        metrics_address: facts.metrics_address,
+    }
+}
+
+fn stall(stall: &model::Stall, snapshot: &Snapshot, facts: &Facts) -> api::Stall {
+    let sample = &stall.sample;
+    let owner = facts.owners.get(&sample.id);
+    api::Stall {
+        id: sample.id.to_string(),
+        netns: sample.netns,
+        local: sample.local,
+        remote: sample.remote,
+        destination: stall.destination,
+        tcp_state: sample.tcp_state,
+        phase: stall.phase,
+        cause: stall.cause,
+        because: stall.because.clone(),
+        excluded: stall.excluded,
+        since: facts.wall_at(snapshot.at, stall.since),
+        stalled_seconds: age(snapshot.at, stall.since),
+        upstream: stall.upstream.clone(),
+        interface: stall.next_hop.map(|it| interface(&it, snapshot)),
+        nexthop: stall.next_hop.and_then(|it| it.gateway),
+        nexthop_now: sample.next_hop.and_then(|it| it.gateway),
+        unacked_bytes: sample.unacked,
+        unsent_bytes: sample.unsent,
+        head_bytes: sample.head,
+        retransmits: sample.timeouts,
+        probes: sample.probes,
+        rto_seconds: sample.rto.as_secs_f64(),
+        srtt_seconds: sample.srtt.map(|it| it.as_secs_f64()),
+        mss: sample.mss,
+        peer_window_bytes: sample.peer_window,
+        last_ack_seconds: age(snapshot.at, sample.acked_at),
+        last_sent_seconds: age(snapshot.at, sample.sent_at),
+        pid: owner.and_then(|it| it.pid),
+        process: owner.and_then(|it| it.process.clone()),
+        uid: sample.uid,
+        cgroup: owner.and_then(|it| it.cgroup.clone()),
+    }
+}
+
+fn next_hop(next_hop: &NextHop, snapshot: &Snapshot) -> api::NextHop {
+    api::NextHop {
+        interface: interface(next_hop, snapshot),
+        gateway: next_hop.gateway,
+        netns: next_hop.netns,
+    }
+}
+
+/// Its name; an interface that is gone is known by its index.
+pub(super) fn interface(next_hop: &NextHop, snapshot: &Snapshot) -> String {
+    match snapshot.interfaces.get(&(next_hop.netns, next_hop.interface)) {
+        Some(interface) => interface.name.clone(),
+        None => format!("if{}", next_hop.interface.0),
+    }
+}
+
+/// What needs attention first.
+fn urgency(state: State) -> u8 {
+    match state {
+        State::Failing => 0,
+        State::Degraded => 1,
+        State::Ok => 2,
+        State::Idle => 3,
+    }
+}
+
+/// Seconds, to the millisecond.
+fn age(at: Time, since: Time) -> f64 {
+    (at.since(since).as_secs_f64() * 1000.0).round() / 1000.0
+}
+
+fn some<T: Clone>(all: &[T], most: usize) -> Vec<T> {
+    all.iter().take(most).cloned().collect()
+}
+
+pub(super) fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests;

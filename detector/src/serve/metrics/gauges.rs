@@ -1,0 +1,247 @@
+//! The newest judgement as gauges, made anew for each scrape: what has vanished has no series.
+//!
+//! **Invariant:** pure; next hops that share all labels are added up.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use prometheus::proto;
+
+use super::super::{Facts, Published, REVISION, VERSION, json, words};
+use crate::model::{Cause, NextHop, Snapshot, State, Upstream};
+
+const LONGEST_LABEL: usize = 128;
+/// Next hops for which a zero is shown for each cause that no connection has.
+const ZEROS: usize = 100;
+
+/// A label's value: bounded, and without anything that could steer a terminal.
+pub(super) fn label(text: &str) -> String {
+    let short: String = text.chars().take(LONGEST_LABEL).collect();
+    words::clean(&short)
+}
+
+/// `tcpstall_build_info`, known before there is a judgement.
+pub(super) fn build_info() -> Option<proto::MetricFamily> {
+    let mut info = Gauge::new(
+        "tcpstall_build_info",
+        "Always 1; what this program was built from.",
+        &["version", "revision"],
+    );
+    info.add([VERSION.to_owned(), REVISION.to_owned()], 1.0);
+    info.family()
+}
+
+/// All that the newest judgement says.
+pub(super) fn of(published: &Published) -> Vec<proto::MetricFamily> {
+    let Published { snapshot, facts } = published;
+    let mut gauges = by_upstream(snapshot, facts);
+    gauges.extend(by_next_hop(snapshot));
+    gauges.extend(of_daemon(snapshot, facts));
+    gauges.into_iter().filter_map(Gauge::family).collect()
+}
+
+fn by_upstream(snapshot: &Snapshot, facts: &Facts) -> Vec<Gauge> {
+    const LABELS: &[&str] = &["upstream"];
+    let mut state = Gauge::new(
+        "tcpstall_upstream_state",
+        "1 for the state that the upstream is in, 0 for the others.",
+        &["upstream", "state"],
+    );
+    let mut changed = Gauge::new(
+        "tcpstall_upstream_state_change_timestamp_seconds",
+        "When the upstream entered its state.",
+        LABELS,
+    );
+    let mut confidence = Gauge::new(
+        "tcpstall_upstream_confidence_ratio",
+        "How sure the state is, from 0 to 1.",
+        LABELS,
+    );
+    let mut active = Gauge::new(
+        "tcpstall_active_destinations",
+        "Destinations that had something to send lately.",
+        LABELS,
+    );
+    let mut stalled = Gauge::new(
+        "tcpstall_stalled_destinations",
+        "Active destinations whose last word is a stall.",
+        LABELS,
+    );
+    let mut outstanding = Gauge::new(
+        "tcpstall_outstanding_bytes",
+        "Bytes trapped in stalled connections.",
+        LABELS,
+    );
+    for upstream in &snapshot.upstreams {
+        let name = label(&upstream.name);
+        for it in State::ALL {
+            let value = f64::from(u8::from(*it == upstream.state));
+            state.add([name.clone(), it.word().to_owned()], value);
+        }
+        changed.add([name.clone()], seconds(facts.wall_at(snapshot.at, upstream.since)));
+        confidence.add([name.clone()], upstream.confidence);
+        active.add([name.clone()], f64::from(upstream.active_destinations));
+        let count = json::number(upstream.stalled_destinations.len());
+        stalled.add([name.clone()], f64::from(count));
+        outstanding.add([name], bytes(upstream.outstanding));
+    }
+    vec![state, changed, confidence, active, stalled, outstanding]
+}
+
+fn by_next_hop(snapshot: &Snapshot) -> Vec<Gauge> {
+    const LABELS: &[&str] = &["upstream", "interface", "nexthop"];
+    let mut info = Gauge::new(
+        "tcpstall_upstream_info",
+        "Always 1; the next hops that belong to the upstream.",
+        LABELS,
+    );
+    let mut established = Gauge::new(
+        "tcpstall_established_connections",
+        "Connections past the handshake.",
+        LABELS,
+    );
+    let mut active = Gauge::new("tcpstall_active_connections", "Connections that send.", LABELS);
+    let mut suspect = Gauge::new(
+        "tcpstall_suspect_connections",
+        "Connections with outstanding data and two or more timeouts without progress.",
+        LABELS,
+    );
+    let mut stalled = Gauge::new(
+        "tcpstall_stalled_connections",
+        "Connections without progress although progress was due.",
+        &["upstream", "interface", "nexthop", "cause"],
+    );
+    let zeros = snapshot.upstreams.iter().map(|it| it.next_hops.len()).sum::<usize>() <= ZEROS;
+    for upstream in &snapshot.upstreams {
+        for (next_hop, counts) in &upstream.next_hops {
+            let labels = labels(upstream, Some(*next_hop), snapshot);
+            info.set(labels.clone(), 1.0);
+            established.add(labels.clone(), f64::from(counts.established()));
+            active.add(labels.clone(), f64::from(counts.active()));
+            suspect.add(labels.clone(), 0.0);
+            for cause in Cause::ALL.iter().filter(|_| zeros) {
+                stalled.add(with(labels.clone(), *cause), 0.0);
+            }
+        }
+        for (next_hop, count) in &upstream.suspect {
+            suspect.add(labels(upstream, *next_hop, snapshot), f64::from(*count));
+        }
+        for ((next_hop, cause), count) in &upstream.stalled {
+            let labels = labels(upstream, *next_hop, snapshot);
+            stalled.add(with(labels, *cause), f64::from(*count));
+        }
+    }
+    vec![info, established, active, suspect, stalled]
+}
+
+fn of_daemon(snapshot: &Snapshot, facts: &Facts) -> Vec<Gauge> {
+    let mut swept = Gauge::new(
+        "tcpstall_last_sweep_timestamp_seconds",
+        "When all connections were last walked over.",
+        &[],
+    );
+    if let Some(at) = snapshot.swept_at {
+        swept.set([], seconds(facts.wall_at(snapshot.at, at)));
+    }
+    let mut features = Gauge::new(
+        "tcpstall_kernel_feature",
+        "1 when the kernel and the host allow it, else 0; `tcpstall doctor` says what is lost.",
+        &["feature"],
+    );
+    for check in &facts.checks {
+        features.set([label(&check.feature)], f64::from(u8::from(check.ok)));
+    }
+    let mut reload = Gauge::new(
+        "tcpstall_config_last_reload_successful",
+        "Whether the configuration could be loaded when it was last tried.",
+        &[],
+    );
+    let mut reloaded = Gauge::new(
+        "tcpstall_config_last_reload_success_timestamp_seconds",
+        "When the configuration was last loaded.",
+        &[],
+    );
+    if let Some((successful, at)) = facts.reload {
+        reload.set([], f64::from(u8::from(successful)));
+        reloaded.set([], seconds(at));
+    }
+    let mut kernel = Gauge::new(
+        "tcpstall_kernel_info",
+        "Always 1; the kernel that is watched.",
+        &["release"],
+    );
+    kernel.set([label(&facts.kernel)], 1.0);
+    vec![swept, features, reload, reloaded, kernel]
+}
+
+fn labels(upstream: &Upstream, next_hop: Option<NextHop>, snapshot: &Snapshot) -> Vec<String> {
+    let unknown = || "unknown".to_owned();
+    let interface = next_hop.map_or_else(unknown, |it| label(&json::interface(&it, snapshot)));
+    let gateway = next_hop.map_or_else(unknown, |it| match it.gateway {
+        Some(gateway) => gateway.to_string(),
+        None => "on-link".to_owned(),
+    });
+    vec![label(&upstream.name), interface, gateway]
+}
+
+fn with(mut labels: Vec<String>, cause: Cause) -> Vec<String> {
+    labels.push(cause.word().to_owned());
+    labels
+}
+
+fn seconds(time: Timestamp) -> f64 {
+    time.as_duration().as_secs_f64()
+}
+
+/// Beyond 2^53 the last digits are lost, and not missed.
+fn bytes(count: u64) -> f64 {
+    count as f64
+}
+
+/// A gauge and its series.
+struct Gauge {
+    name: &'static str,
+    help: &'static str,
+    labels: &'static [&'static str],
+    series: BTreeMap<Vec<String>, f64>,
+}
+
+impl Gauge {
+    fn new(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Self {
+        Self { name, help, labels, series: BTreeMap::new() }
+    }
+
+    fn add(&mut self, labels: impl Into<Vec<String>>, value: f64) {
+        *self.series.entry(labels.into()).or_default() += value;
+    }
+
+    fn set(&mut self, labels: impl Into<Vec<String>>, value: f64) {
+        self.series.insert(labels.into(), value);
+    }
+
+    /// `None` without series: a family must not be empty.
+    fn family(self) -> Option<proto::MetricFamily> {
+        if self.series.is_empty() {
+            return None;
+        }
+        let series = self.series.into_iter().map(|(values, value)| {
+            let mut gauge = proto::Gauge::default();
+            gauge.set_value(value);
+            let mut metric = proto::Metric::from_gauge(gauge);
+            let pairs = self.labels.iter().zip(values).map(|(name, value)| {
+                let mut pair = proto::LabelPair::default();
+                pair.set_name((*name).to_owned());
+                pair.set_value(value);
+                pair
+            });
+            metric.set_label(pairs.collect());
+            metric
+        });
+        let mut family = proto::MetricFamily::default();
+        family.set_name(self.name.to_owned());
+        family.set_help(self.help.to_owned());
+        family.set_field_type(proto::MetricType::GAUGE);
+        family.set_metric(series.collect());
+        Some(family)
+    }
+}

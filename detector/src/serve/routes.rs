@@ -1,0 +1,151 @@
+//! Who may ask for what, and the answers.
+//!
+//! **Invariant:** every answer is made from the newest [`Published`]; nothing here waits, save for
+//! the next event.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::{Query, State, rejection::QueryRejection},
+    http::{StatusCode, Uri, header},
+    response::{
+        Html, IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+    routing::get,
+};
+use futures_util::StreamExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_stream::wrappers::{BroadcastStream, errors::BroadcastStreamRecvError};
+
+use super::{Board, Filter, Published, json, metrics};
+use crate::api;
+
+/// Streams of events at a time; they last, and must leave connections for questions.
+const STREAMS: usize = 32;
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+const WELCOME: &str = "<!doctype html><title>tcpstall</title><h1>tcpstall</h1>\
+    <p><a href=/metrics>/metrics</a> for Prometheus\
+    <p><a href=/v1/status>/v1/status</a> the judgement, as JSON\
+    <p><a href=/-/healthy>/-/healthy</a> <a href=/-/ready>/-/ready</a>\n";
+
+#[derive(Clone)]
+struct Answers {
+    board: Board,
+    streams: Arc<Semaphore>,
+}
+
+/// Everything: for those who may open the socket.
+pub(super) fn socket(board: Board) -> Router {
+    let answers = answers(board);
+    shared().route("/v1/stalls", get(stalls)).route("/v1/events", get(events)).with_state(answers)
+}
+
+/// What harms nobody: for whoever reaches the address.
+pub(super) fn tcp(board: Board) -> Router {
+    shared().route("/", get(async || Html(WELCOME))).with_state(answers(board))
+}
+
+fn answers(board: Board) -> Answers {
+    Answers { board, streams: Arc::new(Semaphore::new(STREAMS)) }
+}
+
+fn shared() -> Router<Answers> {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/metrics", get(metrics_page))
+        .route("/-/healthy", get(async || "tcpstall is healthy\n"))
+        .route("/-/ready", get(ready))
+        .fallback(nothing_here)
+}
+
+impl Answers {
+    fn latest(&self) -> Result<Arc<Published>, Refusal> {
+        self.board.latest.borrow().clone().ok_or(Refusal(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "tcpstall has just started and has seen nothing yet; ask again in a second".to_owned(),
+        ))
+    }
+}
+
+async fn status(State(answers): State<Answers>) -> Result<Json<api::Status>, Refusal> {
+    let latest = answers.latest()?;
+    Ok(Json(json::status(&latest.snapshot, &latest.facts)))
+}
+
+async fn stalls(
+    State(answers): State<Answers>,
+    filter: Result<Query<Filter>, QueryRejection>,
+) -> Result<Json<Vec<api::Stall>>, Refusal> {
+    let Query(filter) = filter
+        .map_err(|rejection| Refusal(StatusCode::BAD_REQUEST, rejection.body_text()))?;
+    let latest = answers.latest()?;
+    Ok(Json(json::stalls(&latest.snapshot, &latest.facts, &filter)))
+}
+
+async fn metrics_page(State(answers): State<Answers>) -> Result<Response, Refusal> {
+    let latest = answers.board.latest.borrow().clone();
+    let page = answers
+        .board
+        .metrics
+        .page(latest.as_deref())
+        .map_err(|error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], page).into_response())
+}
+
+async fn ready(State(answers): State<Answers>) -> Result<&'static str, Refusal> {
+    let swept = answers.latest()?.snapshot.swept_at.is_some();
+    swept.then_some("tcpstall is ready\n").ok_or(Refusal(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "tcpstall has not walked over all connections yet; ask again in a second".to_owned(),
+    ))
+}
+
+async fn events(State(answers): State<Answers>) -> Result<Response, Refusal> {
+    let permit = Arc::clone(&answers.streams).try_acquire_owned().map_err(|_| {
+        Refusal(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("{STREAMS} others are watching already; end one of them"),
+        )
+    })?;
+    let events = BroadcastStream::new(answers.board.events.subscribe());
+    let events = events.map(move |event| sent(event, &permit));
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
+}
+
+/// An event as it is sent; whoever reads too slowly is told how many were left out.
+///
+/// The stream holds its permit for as long as it lives.
+fn sent(
+    event: Result<api::Event, BroadcastStreamRecvError>,
+    _permit: &OwnedSemaphorePermit,
+) -> Result<Event, axum::Error> {
+    match event {
+        Ok(event) => Event::default().event("upstream").json_data(event),
+        Err(BroadcastStreamRecvError::Lagged(count)) => {
+            Ok(Event::default().event("lost").data(count.to_string()))
+        }
+    }
+}
+
+async fn nothing_here(uri: Uri) -> Refusal {
+    let path = uri.path().chars().take(100).collect::<String>();
+    Refusal(
+        StatusCode::NOT_FOUND,
+        format!(
+            "there is nothing at {path}; ask for /v1/status, /metrics, /-/healthy or /-/ready, or \
+             on the socket for /v1/stalls or /v1/events"
+        ),
+    )
+}
+
+/// A request that cannot be served, and why.
+struct Refusal(StatusCode, String);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.0, Json(api::Error { error: self.1 })).into_response()
+    }
+}

@@ -1,0 +1,41 @@
+//! The one place of user space with `unsafe`: what the libraries cannot prove.
+#![expect(unsafe_code, reason = "see above")]
+
+use std::{io, os::fd::AsRawFd};
+
+use aya::maps::{MapData, RingBuf};
+use tokio::io::{Interest, unix::AsyncFd};
+
+/// A file descriptor that stays open and the same as long as its owner lives.
+///
+/// # Safety
+/// `as_raw_fd` of an implementor always gives the descriptor that it owns.
+unsafe trait Steady: AsRawFd {}
+
+// SAFETY: a map owns its descriptor and never replaces it.
+unsafe impl Steady for RingBuf<MapData> {}
+// SAFETY: it owns such a map and gives that one's descriptor.
+unsafe impl Steady for aya_log::EbpfLogger<&'static dyn log::Log> {}
+
+/// Waits for events of the kernel programs.
+///
+/// # Errors
+/// When the descriptor cannot be waited for.
+pub fn ring(ring: RingBuf<MapData>) -> io::Result<AsyncFd<RingBuf<MapData>>> {
+    readable(ring)
+}
+
+/// Waits for log records of the kernel programs.
+///
+/// # Errors
+/// When the descriptor cannot be waited for.
+pub fn kernel_log(
+    logger: aya_log::EbpfLogger<&'static dyn log::Log>,
+) -> io::Result<AsyncFd<aya_log::EbpfLogger<&'static dyn log::Log>>> {
+    readable(logger)
+}
+
+fn readable<T: Steady>(inner: T) -> io::Result<AsyncFd<T>> {
+    // SAFETY: the descriptor stays open and the same, by the promise of `Steady`.
+    unsafe { AsyncFd::register_with_interest(inner, Interest::READABLE) }.map_err(Into::into)
+}

@@ -1,0 +1,64 @@
+//! Measurements: how soon a fault is named, what watching costs, and that peace stays peaceful.
+//!
+//! Results go to standard output, progress to standard error. The exit code is 1 when a limit is
+//! missed.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[path = "bench/detect.rs"]
+mod detect;
+#[path = "bench/holder.rs"]
+mod holder;
+#[path = "bench/idle.rs"]
+mod idle;
+#[path = "bench/quiet.rs"]
+mod quiet;
+#[path = "bench/report.rs"]
+mod report;
+
+/// Measure tcpstall in a laboratory of network namespaces (needs root)
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    subject: Subject,
+}
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+enum Subject {
+    /// From the fault to the verdict, and from the repair to the all-clear
+    Detect(detect::Options),
+    /// What the daemon costs with many connections at rest
+    Idle(idle::Options),
+    /// No false alarm under churn, loss, idle connections and slow readers
+    Quiet(quiet::Options),
+    /// Holds idle connections for `idle`, in a process with descriptors of its own
+    #[command(hide = true)]
+    Hold(holder::Options),
+}
+
+fn main() -> ExitCode {
+    match measure(&Arguments::parse().subject) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("\nbench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Measures; whether the limits are met.
+fn measure(subject: &Subject) -> Result<bool> {
+    lab::signal::watch()?;
+    match subject {
+        Subject::Detect(options) => detect::run(options),
+        Subject::Idle(options) => idle::run(options),
+        Subject::Quiet(options) => quiet::run(options),
+        Subject::Hold(options) => holder::run(options).map(|()| true),
+    }
+}

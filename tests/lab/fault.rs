@@ -1,0 +1,151 @@
+//! What can break, and how it is repaired.
+//!
+//! A fault is a handful of firewall rules in the router (or, for a local fault, in the host), in a
+//! table of their own. "Established" means: not the handshake. It is told by the SYN flag and not
+//! by connection tracking, so that breaking it hits connections that were open before.
+
+use std::fmt;
+
+use anyhow::Result;
+
+use crate::network::{Family, Lab, Upstream};
+
+/// Which way packets get lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From the host and to the host.
+    Both,
+    /// From the host.
+    Out,
+    /// To the host.
+    Back,
+}
+
+/// Something that breaks at an upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Connections open, then nothing passes; pings do.
+    Blackhole(Direction),
+    /// This share of the packets of open connections is lost, in per cent; handshakes, pings and
+    /// small packets pass.
+    EstablishedLoss(u8),
+    /// Packets above this size are lost (the whole IP packet, in bytes), whatever they carry.
+    DropLargerThan(u16),
+    /// This share of all packets is lost, each way, in per cent.
+    RandomLoss(u8),
+    /// A black hole for one destination, given by its number.
+    OneDestination(u8),
+    /// The router is dead: it answers neither ARP nor neighbour discovery, and forwards nothing.
+    NeighbourSilent,
+    /// A firewall on the host itself drops what is meant for this upstream's destinations.
+    LocalFirewall,
+    /// The cable is pulled: the host's interface loses its carrier.
+    LinkDown,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Blackhole(Direction::Both) => f.write_str("black hole"),
+            Self::Blackhole(Direction::Out) => f.write_str("black hole, outbound only"),
+            Self::Blackhole(Direction::Back) => f.write_str("black hole, inbound only"),
+            Self::EstablishedLoss(share) => {
+                write!(f, "{share} % of open connections' packets lost")
+            }
+            Self::DropLargerThan(bytes) => write!(f, "packets above {bytes} bytes lost"),
+            Self::RandomLoss(share) => write!(f, "{share} % random loss"),
+            Self::OneDestination(number) => write!(f, "destination {number} dead"),
+            Self::NeighbourSilent => f.write_str("router silent"),
+            Self::LocalFirewall => f.write_str("local firewall"),
+            Self::LinkDown => f.write_str("cable pulled"),
+        }
+    }
+}
+
+/// Everything but the two packets with which a connection opens.
+const ESTABLISHED: &str = "meta l4proto tcp tcp flags & syn != syn";
+/// Acknowledgements without data, and short commands, are smaller.
+const SMALL: u16 = 100;
+
+pub(crate) fn install(lab: &Lab, upstream: &Upstream, fault: Fault) -> Result<()> {
+    let router = &upstream.router;
+    match fault {
+        Fault::Blackhole(direction) => {
+            let toward = match direction {
+                Direction::Both => "",
+                Direction::Out => "oifname core",
+                Direction::Back => "oifname wan",
+            };
+            router.nft(&forward(&format!("{toward} {ESTABLISHED} counter drop")))
+        }
+        Fault::EstablishedLoss(share) => router.nft(&forward(&format!(
+            "{ESTABLISHED} meta length > {SMALL} numgen random mod 100 < {share} counter drop"
+        ))),
+        Fault::DropLargerThan(bytes) => {
+            router.nft(&forward(&format!("meta length > {bytes} counter drop")))
+        }
+        Fault::RandomLoss(share) => router.nft(&forward(&format!(
+            "numgen random mod 100 < {share} counter drop"
+        ))),
+        Fault::OneDestination(number) => {
+            let v4 = upstream.prefix(number, Family::V4);
+            let v6 = upstream.prefix(number, Family::V6);
+            router.nft(&forward(&format!(
+                "{ESTABLISHED} ip daddr {v4} counter drop; {ESTABLISHED} ip saddr {v4} counter drop; \
+                 {ESTABLISHED} ip6 daddr {v6} counter drop; {ESTABLISHED} ip6 saddr {v6} counter drop"
+            )))
+        }
+        Fault::NeighbourSilent => {
+            router.nft(
+                "table netdev fault {\n\
+                 chain dead { type filter hook ingress device wan priority 0; policy drop; }\n\
+                 }\n",
+            )?;
+            // Left to itself the host believes in an old answer for up to a minute.
+            lab.host
+                .ip(&format!("neigh flush dev {}\n", upstream.interface))
+        }
+        Fault::LocalFirewall => {
+            let (v4, v6) = upstream.aggregates();
+            lab.host.nft(&format!(
+                "table inet {0} {{\n\
+                 chain out {{ type filter hook output priority 0; policy accept;\n\
+                 ip daddr {v4} counter drop; ip6 daddr {v6} counter drop;\n\
+                 }}\n}}\n",
+                host_table(upstream)
+            ))
+        }
+        Fault::LinkDown => router.ip("link set wan down\n"),
+    }
+}
+
+pub(crate) fn remove(lab: &Lab, upstream: &Upstream) -> Result<()> {
+    let host_table = host_table(upstream);
+    // Declared first, so that it can be deleted whether it was there or not.
+    upstream.router.nft(
+        "table inet fault\ndelete table inet fault\n\
+         table netdev fault\ndelete table netdev fault\n",
+    )?;
+    lab.host.nft(&format!(
+        "table inet {host_table}\ndelete table inet {host_table}\n"
+    ))?;
+    // Routes through a gateway go when the link does.
+    let index = upstream.index;
+    upstream.router.ip(&format!(
+        "link set wan up\n\
+         route replace default via 100.64.{index}.2\n\
+         route replace ::/0 via fd00:0:0:{index}::2\n"
+    ))
+}
+
+fn forward(rules: &str) -> String {
+    format!(
+        "table inet fault {{\n\
+         chain broken {{ type filter hook forward priority 0; policy accept;\n{rules};\n}}\n}}\n"
+    )
+}
+
+/// A table per upstream, so that one can be repaired while another stays broken.
+fn host_table(upstream: &Upstream) -> String {
+    format!("fault_{}", upstream.interface)
+}

@@ -1,0 +1,171 @@
+//! The peers: what answers in the internet, on all destinations at once.
+//!
+//! | port | behaviour |
+//! |---|---|
+//! | 7 | messages: a length in four bytes and that many bytes, answered by `ok` |
+//! | 9 | discard |
+//! | 25 | mail: greeting, commands, a body of a given length |
+//! | 81 | accepts and never reads |
+//! | 8080 | reads a request and never answers |
+
+use std::{
+    net::{Ipv6Addr, SocketAddr},
+    sync::mpsc,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use tokio::{
+    io::{self, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{TcpListener, TcpSocket, TcpStream},
+    runtime,
+    sync::oneshot,
+    time,
+};
+
+use crate::namespace::Namespace;
+
+/// Messages.
+pub const MESSAGES: u16 = 7;
+/// Discard.
+pub const DISCARD: u16 = 9;
+/// Mail.
+pub const MAIL: u16 = 25;
+/// Never reads.
+pub const DEAF: u16 = 81;
+/// Never answers.
+pub const MUTE: u16 = 8080;
+
+/// Nothing that a client does takes longer; what does is a client that vanished.
+const PATIENCE: Duration = Duration::from_secs(1200);
+
+/// All of them, on one thread; dropped, they are gone with their connections.
+#[derive(Debug)]
+pub struct Server {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+impl Server {
+    /// Starts listening in `namespace`; returns when it does.
+    pub fn start(namespace: &Namespace) -> Result<Self> {
+        let (stop, stopped) = oneshot::channel();
+        let (ready, is_ready) = mpsc::channel();
+        let runtime = runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let thread = namespace.spawn("lab-server", move || serve(&runtime, stopped, &ready))?;
+        is_ready.recv().context("the peers did not start")??;
+        Ok(Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Listens until told to stop; says through `ready` whether it could begin.
+fn serve(
+    runtime: &runtime::Runtime,
+    stopped: oneshot::Receiver<()>,
+    ready: &mpsc::Sender<Result<()>>,
+) {
+    runtime.block_on(async {
+        for port in [MESSAGES, DISCARD, MAIL, DEAF, MUTE] {
+            match listen(port) {
+                Ok(listener) => drop(tokio::spawn(accept(listener, port))),
+                Err(error) => return drop(ready.send(Err(error))),
+            }
+        }
+        let _ = ready.send(Ok(()));
+        let _ = stopped.await;
+    });
+}
+
+fn listen(port: u16) -> Result<TcpListener> {
+    // The IPv6 wildcard takes IPv4 as well.
+    let socket = TcpSocket::new_v6()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))?;
+    socket
+        .listen(4096)
+        .with_context(|| format!("cannot listen on port {port}"))
+}
+
+async fn accept(listener: TcpListener, port: u16) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // Closing resets: nothing is left over when the laboratory goes.
+                let _ = stream.set_zero_linger();
+                let _ = stream.set_nodelay(true);
+                tokio::spawn(time::timeout(PATIENCE, talk(stream, port)));
+            }
+            // Out of descriptors, most likely: wait until some are free.
+            Err(_) => time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+async fn talk(mut stream: TcpStream, port: u16) -> io::Result<()> {
+    match port {
+        MESSAGES => messages(&mut stream).await?,
+        MAIL => mail(&mut stream).await?,
+        DEAF => std::future::pending().await,
+        MUTE | DISCARD => drop(io::copy(&mut stream, &mut io::sink()).await?),
+        _ => {}
+    }
+    // In order: our FIN leaves before the socket is closed.
+    stream.shutdown().await
+}
+
+/// Answers messages until the client closes.
+async fn messages(stream: &mut TcpStream) -> io::Result<()> {
+    while let Ok(length) = stream.read_u32().await {
+        swallow(stream, length.into()).await?;
+        stream.write_all(b"ok").await?;
+    }
+    Ok(())
+}
+
+/// A mail server of few words. It closes after the client has.
+async fn mail(stream: &mut TcpStream) -> io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    stream.write_all(b"220 at your service\r\n").await?;
+    let mut line = String::new();
+    loop {
+        line.clear();
+        if stream.read_line(&mut line).await? == 0 {
+            return Ok(());
+        }
+        if let Some(length) = line.strip_prefix("DATA ") {
+            let length = length.trim().parse().map_err(io::Error::other)?;
+            stream.write_all(b"354 go ahead\r\n").await?;
+            swallow(&mut stream, length).await?;
+            stream.write_all(b"250 queued\r\n").await?;
+        } else if line.starts_with("QUIT") {
+            stream.write_all(b"221 bye\r\n").await?;
+        } else {
+            stream.write_all(b"250 ok\r\n").await?;
+        }
+    }
+}
+
+/// Reads and forgets that many bytes.
+async fn swallow(from: &mut (impl AsyncReadExt + Unpin), length: u64) -> io::Result<()> {
+    let read = io::copy(&mut from.take(length), &mut io::sink()).await?;
+    if read < length {
+        Err(io::ErrorKind::UnexpectedEof.into())
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,182 @@
+//! The detector's answers as its users read them.
+//!
+//! Written from the published description and not shared with the detector: a renamed field or
+//! word shows here as a failure.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// `tcpstall status -o json`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Status {
+    /// The worst of the upstreams.
+    pub state: String,
+    /// How far the worst trouble reaches.
+    pub scope: Option<String>,
+    /// Upstreams, worst first.
+    pub upstreams: Vec<Upstream>,
+    /// The daemon itself.
+    pub daemon: Daemon,
+}
+
+impl Status {
+    /// The upstream of that name.
+    pub fn upstream(&self, name: &str) -> Option<&Upstream> {
+        self.upstreams.iter().find(|upstream| upstream.name == name)
+    }
+
+    /// State of the upstream of that name; `absent` when it is not listed.
+    pub fn state_of(&self, name: &str) -> &str {
+        self.upstream(name)
+            .map_or("absent", |upstream| &upstream.state)
+    }
+
+    /// Cause given for the upstream of that name.
+    pub fn cause_of(&self, name: &str) -> Option<&str> {
+        self.upstream(name)?.cause.as_deref()
+    }
+
+    /// Whether that upstream is said to be `failing` with that cause.
+    pub fn is_failing(&self, name: &str, cause: &str) -> bool {
+        self.state_of(name) == "failing" && self.cause_of(name) == Some(cause)
+    }
+
+    /// One line: every upstream with state, cause and numbers.
+    pub fn summary(&self) -> String {
+        let one = |it: &Upstream| {
+            format!(
+                "{} {}{} ({}/{} destinations, {}+{} of {} connections, {:?})",
+                it.name,
+                it.state,
+                it.cause
+                    .as_ref()
+                    .map(|cause| format!(" {cause}"))
+                    .unwrap_or_default(),
+                it.destinations.stalled,
+                it.destinations.active,
+                it.connections.suspect,
+                it.connections.stalled,
+                it.connections.established,
+                it.excluded,
+            )
+        };
+        self.upstreams
+            .iter()
+            .map(one)
+            .collect::<Vec<_>>()
+            .join("; ")
+    }
+}
+
+/// An upstream of [`Status`].
+#[derive(Debug, Clone, Deserialize)]
+pub struct Upstream {
+    /// Name.
+    pub name: String,
+    /// Interface.
+    pub interface: Option<String>,
+    /// Gateway.
+    pub gateway: Option<String>,
+    /// State.
+    pub state: String,
+    /// How far the trouble reaches.
+    pub scope: Option<String>,
+    /// Why.
+    pub cause: Option<String>,
+    /// Certainty.
+    pub confidence: f64,
+    /// Connections.
+    pub connections: Connections,
+    /// Destinations.
+    pub destinations: Destinations,
+    /// Stalled connections by cause.
+    pub causes: BTreeMap<String, u32>,
+    /// Connections not held against it, by reason.
+    pub excluded: BTreeMap<String, u32>,
+    /// Its stalled destinations through other upstreams.
+    pub counterfactual: Counterfactual,
+    /// Age of the oldest stall.
+    pub oldest_stall_seconds: Option<f64>,
+}
+
+/// Connections of an upstream.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Connections {
+    /// Past the handshake.
+    pub established: u32,
+    /// Those that send.
+    pub active: u32,
+    /// Two or more timeouts without progress.
+    pub suspect: u32,
+    /// No progress for a while.
+    pub stalled: u32,
+}
+
+/// Destinations of an upstream.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Destinations {
+    /// Something was sent to them lately.
+    pub active: u32,
+    /// Their last word is a stall.
+    pub stalled: u32,
+}
+
+/// Stalled destinations seen through other upstreams.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Counterfactual {
+    /// In use elsewhere too.
+    pub destinations: u32,
+    /// Of these, with progress there.
+    pub fine_elsewhere: u32,
+}
+
+/// What the daemon says of itself.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Daemon {
+    /// Process.
+    pub pid: u32,
+    /// Time between sweeps at the moment.
+    pub sweep_interval_seconds: f64,
+    /// Events that found the ring full.
+    pub events_lost: u64,
+}
+
+/// A row of `tcpstall stalls -o json`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Stall {
+    /// Identity.
+    pub id: String,
+    /// Namespace.
+    pub netns: u64,
+    /// Local address and port.
+    pub local: String,
+    /// Remote address and port.
+    pub remote: String,
+    /// The prefix that has the vote.
+    pub destination: String,
+    /// TCP state.
+    pub tcp_state: String,
+    /// `suspect` or `stalled`.
+    pub phase: String,
+    /// Why.
+    pub cause: String,
+    /// Why it is not held against the upstream.
+    pub excluded: Option<String>,
+    /// Age.
+    pub stalled_seconds: f64,
+    /// Upstream.
+    pub upstream: String,
+    /// Interface.
+    pub interface: Option<String>,
+    /// Gateway when it began to wait.
+    pub nexthop: Option<String>,
+    /// Sent, not acknowledged.
+    pub unacked_bytes: u64,
+    /// Timeouts without progress.
+    pub retransmits: u32,
+    /// Process.
+    pub pid: Option<u32>,
+    /// Its name.
+    pub process: Option<String>,
+}

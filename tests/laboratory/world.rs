@@ -1,0 +1,267 @@
+//! A laboratory as the tests speak of it: every method panics with what it saw.
+
+use std::{
+    env,
+    io::Write,
+    sync::{Condvar, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Result;
+use lab::{
+    Daemon, Fault, Lab, Load, Options, Plan, Traffic,
+    status::{Stall, Status},
+};
+
+/// Limit for what takes two or three seconds on a machine that has nothing else to do.
+pub(crate) const SOON: Duration = Duration::from_secs(10);
+/// Limit for the first verdict after a start.
+pub(crate) const START: Duration = Duration::from_secs(15);
+/// From a repair to `ok`, at most.
+pub(crate) const RECOVERY: Duration = Duration::from_secs(15);
+
+/// A laboratory with a detector and traffic.
+pub(crate) struct World {
+    // In the order in which they go.
+    daemon: Option<Daemon>,
+    traffic: Vec<Traffic>,
+    pub(crate) lab: Lab,
+    _turn: Turn,
+}
+
+impl World {
+    /// A bare laboratory; `None` without root, and then the test ends (or fails, if required).
+    #[track_caller]
+    pub(crate) fn new(upstreams: usize) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            let required = env::var_os("TCPSTALL_LAB_REQUIRED").is_some_and(|value| value == "1");
+            assert!(!required, "needs root, and TCPSTALL_LAB_REQUIRED=1");
+            // Past the capture of the test's output: a skip must not look like a pass.
+            let test = std::thread::current().name().unwrap_or_default().to_owned();
+            let _ = writeln!(std::io::stderr(), "SKIPPED: needs root: {test}");
+            return None;
+        }
+        let turn = Turn::wait();
+        let lab = it_works(Lab::start(upstreams));
+        Some(Self {
+            daemon: None,
+            traffic: Vec::new(),
+            lab,
+            _turn: turn,
+        })
+    }
+
+    /// Three upstreams, each with traffic to 20 destinations, all of them `ok`.
+    #[track_caller]
+    pub(crate) fn healthy() -> Option<Self> {
+        let mut world = Self::new(3)?;
+        for upstream in 0..3 {
+            world.traffic(upstream, 0..20, Load::STEADY);
+        }
+        world.watch();
+        world.all_ok();
+        Some(world)
+    }
+
+    /// Adds traffic and gives its place for [`World::counters`].
+    #[track_caller]
+    pub(crate) fn traffic(
+        &mut self,
+        upstream: usize,
+        to: std::ops::Range<u8>,
+        load: Load,
+    ) -> usize {
+        let traffic = it_works(self.lab.traffic(upstream, to, load));
+        self.traffic.push(traffic);
+        self.traffic.len() - 1
+    }
+
+    /// Adds traffic by plan.
+    #[track_caller]
+    pub(crate) fn plan(&mut self, plan: &Plan) -> usize {
+        let traffic = it_works(Traffic::start(&self.lab.host, plan));
+        self.traffic.push(traffic);
+        self.traffic.len() - 1
+    }
+
+    /// What has become of some traffic.
+    pub(crate) fn counters(&self, traffic: usize) -> &lab::traffic::Counters {
+        &self.traffic[traffic].counters
+    }
+
+    /// Starts the detector.
+    #[track_caller]
+    pub(crate) fn watch(&mut self) {
+        self.watch_with(&Options::default());
+    }
+
+    /// Starts the detector in some way.
+    #[track_caller]
+    pub(crate) fn watch_with(&mut self, options: &Options) {
+        self.daemon = Some(it_works(Daemon::start_with(&self.lab, options)));
+    }
+
+    /// The running detector.
+    #[track_caller]
+    pub(crate) fn daemon(&self) -> &Daemon {
+        self.daemon
+            .as_ref()
+            .expect("the test has started the detector")
+    }
+
+    /// Takes the detector, to stop it.
+    #[track_caller]
+    pub(crate) fn take_daemon(&mut self) -> Daemon {
+        self.daemon
+            .take()
+            .expect("the test has started the detector")
+    }
+
+    /// Breaks an upstream.
+    #[track_caller]
+    pub(crate) fn break_(&self, upstream: usize, fault: Fault) {
+        it_works(self.lab.break_(upstream, fault));
+    }
+
+    /// Repairs an upstream.
+    #[track_caller]
+    pub(crate) fn repair(&self, upstream: usize) {
+        it_works(self.lab.repair(upstream));
+    }
+
+    /// Waits for something.
+    #[track_caller]
+    pub(crate) fn until(
+        &self,
+        limit: Duration,
+        what: &str,
+        holds: impl Fn(&Status) -> bool,
+    ) -> Status {
+        it_works(self.daemon().wait_until(limit, what, holds))
+    }
+
+    /// Something stays as it is.
+    #[track_caller]
+    pub(crate) fn hold(&self, time: Duration, what: &str, holds: impl Fn(&Status) -> bool) {
+        it_works(self.daemon().hold(time, what, holds));
+    }
+
+    /// Waits until something holds of the traffic.
+    #[track_caller]
+    pub(crate) fn until_traffic(&self, limit: Duration, what: &str, holds: impl Fn(&Self) -> bool) {
+        let end = std::time::Instant::now() + limit;
+        while !holds(self) {
+            assert!(
+                std::time::Instant::now() < end,
+                "{what}: not within {limit:?}"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until every upstream is `ok`.
+    #[track_caller]
+    pub(crate) fn all_ok(&self) -> Status {
+        let names: Vec<_> = self
+            .lab
+            .upstreams
+            .iter()
+            .map(|upstream| upstream.name)
+            .collect();
+        self.until(START, "every upstream is ok", |status| {
+            names.iter().all(|name| status.state_of(name) == "ok")
+        })
+    }
+
+    /// Waits until an upstream is `failing` for that cause; until then no other upstream is said to
+    /// be anything but fine.
+    #[track_caller]
+    pub(crate) fn is_blamed(&self, upstream: usize, cause: &str) -> Status {
+        let name = self.lab.upstreams[upstream].name;
+        let status = self.until(SOON, &format!("{name} is failing for {cause}"), |status| {
+            others_are_fine(status, name);
+            status.is_failing(name, cause)
+        });
+        assert_eq!(
+            status.state, "failing",
+            "the whole is as bad as its worst part"
+        );
+        status
+    }
+
+    /// Waits until an upstream is `ok` again.
+    #[track_caller]
+    pub(crate) fn recovers(&self, upstream: usize) -> Status {
+        self.repair(upstream);
+        let name = self.lab.upstreams[upstream].name;
+        self.until(RECOVERY, &format!("{name} is ok again"), |status| {
+            others_are_fine(status, name);
+            status.state_of(name) == "ok"
+        })
+    }
+
+    /// Stalled and suspect connections.
+    #[track_caller]
+    pub(crate) fn stalls(&self, filters: &[&str]) -> Vec<Stall> {
+        it_works(self.daemon().stalls(filters))
+    }
+}
+
+/// Nobody but `name` is blamed.
+#[track_caller]
+pub(crate) fn others_are_fine(status: &Status, name: &str) {
+    for other in &status.upstreams {
+        assert!(
+            other.name == name || matches!(other.state.as_str(), "ok" | "idle"),
+            "{} is blamed for what {name} does: {}",
+            other.name,
+            status.summary()
+        );
+    }
+}
+
+/// Nobody is blamed.
+pub(crate) fn all_quiet(status: &Status) -> bool {
+    status
+        .upstreams
+        .iter()
+        .all(|it| matches!(it.state.as_str(), "ok" | "idle"))
+}
+
+/// The value, or a panic with the whole chain of reasons.
+#[track_caller]
+pub(crate) fn it_works<T>(result: Result<T>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => panic!("{error:#}"),
+    }
+}
+
+/// The right to have a laboratory: the machine carries only so many at once.
+struct Turn;
+
+static FREE: Mutex<Option<usize>> = Mutex::new(None);
+static RETURNED: Condvar = Condvar::new();
+
+impl Turn {
+    fn wait() -> Self {
+        let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = env::var("TCPSTALL_LAB_PARALLEL")
+            .ok()
+            .and_then(|value| value.parse().ok());
+        free.get_or_insert(wanted.unwrap_or(3).max(1));
+        let mut free = RETURNED
+            .wait_while(free, |free| *free == Some(0))
+            .unwrap_or_else(PoisonError::into_inner);
+        *free = free.map(|count| count - 1);
+        Self
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
+        *free = free.map(|count| count + 1);
+        RETURNED.notify_one();
+    }
+}

@@ -1,0 +1,39 @@
+//! `bench`: how soon stalls are found, and what looking for them costs.
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+use crate::{build, command::command, packages, root::as_root};
+
+/// What to measure.
+#[derive(Subcommand)]
+pub(crate) enum Subject {
+    /// How long it takes to name the upstream at fault
+    Detect(Options),
+    /// What the daemon costs while nothing is wrong
+    Idle(Options),
+}
+
+/// What to hand to the measurement.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Arguments for the measurement
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<String>,
+}
+
+/// `cargo xtask bench`
+pub(crate) fn task(subject: &Subject) -> Result<()> {
+    let (name, options) = match subject {
+        Subject::Detect(options) => ("detect", options),
+        Subject::Idle(options) => ("idle", options),
+    };
+    packages::laboratory()?;
+    let tcpstall = build::release()?;
+    let bench = build::laboratory_program("bench")?;
+    let measure = command(bench)
+        .arg(name)
+        .args(&options.args)
+        .env("TCPSTALL_BIN", tcpstall);
+    as_root(measure)?.become_it()
+}

@@ -1,0 +1,112 @@
+//! Packages of the distribution: what is missing, and how to get it.
+
+use anyhow::{Result, bail};
+
+use crate::{
+    command::{command, find, say},
+    root::as_root,
+};
+
+/// A program that the laboratory needs, and the package that has it.
+struct Needed {
+    program: &'static str,
+    what_for: &'static str,
+    debian: &'static str,
+    others: &'static str,
+}
+
+const LABORATORY: &[Needed] = &[
+    Needed {
+        program: "ip",
+        what_for: "makes networks",
+        debian: "iproute2",
+        others: "iproute (dnf), iproute2 (pacman, apk, zypper)",
+    },
+    Needed {
+        program: "nft",
+        what_for: "breaks them",
+        debian: "nftables",
+        others: "nftables (dnf, pacman, apk, zypper)",
+    },
+    Needed {
+        program: "ping",
+        what_for: "looks whether they are up",
+        debian: "iputils-ping",
+        others: "iputils (dnf, pacman, apk, zypper)",
+    },
+];
+
+/// Find the programs that make and break networks, or install them.
+pub(crate) fn laboratory() -> Result<()> {
+    let missing = |needed: &&Needed| find(needed.program).is_none();
+    let absent: Vec<_> = LABORATORY.iter().filter(missing).collect();
+    if absent.is_empty() {
+        return Ok(());
+    }
+    for needed in &absent {
+        say(&format!(
+            "`{}` is missing: it {}",
+            needed.program, needed.what_for
+        ));
+    }
+    if !has_apt() {
+        let packages: Vec<_> = absent.iter().map(|needed| needed.others).collect();
+        bail!(
+            "install these packages, then run this again: {}",
+            packages.join("; ")
+        );
+    }
+    let packages: Vec<_> = absent.iter().map(|needed| needed.debian).collect();
+    apt_update()?;
+    apt_install(&packages)
+}
+
+/// Whether this is a Debian or one of its relatives.
+pub(crate) fn has_apt() -> bool {
+    find("apt-get").is_some()
+}
+
+/// Fetch the list of packages; on a new machine there is none.
+pub(crate) fn apt_update() -> Result<()> {
+    as_root(command("apt-get").args(["update", "--quiet"]))?.run()
+}
+
+/// Install packages, and nothing that they only recommend.
+pub(crate) fn apt_install(packages: &[&str]) -> Result<()> {
+    let apt = command("apt-get")
+        .args(["install", "--yes", "--quiet", "--no-install-recommends"])
+        .args(packages)
+        .env("DEBIAN_FRONTEND", "noninteractive");
+    as_root(apt)?.run()
+}
+
+/// Whether apt knows a version of this package that it could install.
+pub(crate) fn apt_offers(package: &str) -> bool {
+    let policy = command("apt-cache")
+        .args(["policy", package])
+        .env("LC_ALL", "C")
+        .ask();
+    policy.is_some_and(|policy| has_candidate(&policy))
+}
+
+fn has_candidate(policy: &str) -> bool {
+    let mut lines = policy.lines().map(str::trim);
+    let candidate = lines.find_map(|line| line.strip_prefix("Candidate: "));
+    candidate.is_some_and(|version| version != "(none)")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_candidate;
+
+    #[test]
+    fn a_package_without_a_version_cannot_be_installed() {
+        assert!(has_candidate(
+            "rustc-web:\n  Installed: (none)\n  Candidate: 1.96.0+dfsg1\n"
+        ));
+        assert!(!has_candidate(
+            "rustc-web:\n  Installed: (none)\n  Candidate: (none)\n"
+        ));
+        assert!(!has_candidate(""));
+    }
+}
