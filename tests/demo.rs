@@ -122,6 +122,8 @@ fn play() -> Result<bool> {
     stage.lines(&[]);
     stage.narrate("tcpstall has seen it in the connections themselves, and says why it is sure:");
     stage.command(&daemon, &["explain", name])?;
+    stage.narrate("Connection by connection, the oldest first:");
+    stage.command(&daemon, &["stalls", "--upstream", name, "--limit", "4"])?;
     stage.narrate("And for the dashboards, what has changed on the metrics page:");
     stage.lines(&before.changes(&Page::parse(&daemon.metrics()?)));
 
@@ -135,7 +137,6 @@ fn play() -> Result<bool> {
         None => stage.narrate(&format!("{name} is not ok {ALL_CLEAR:?} after the repair.")),
     }
     stage.command(&daemon, &["status"])?;
-    stage.command(&daemon, &["incidents"])?;
     let wrongly = watcher.wrongly_blamed();
     drop(watcher);
     daemon.stop()?;

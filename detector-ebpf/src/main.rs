@@ -142,7 +142,7 @@ fn sample(walk: Walk, sock: Sock, next_hop: &RawNextHop) -> Option<()> {
         prefix: sock.prefix(),
     };
     let session = walk.session();
-    let sent = match SAMPLED.get_ptr(&destination) {
+    let sent = match SAMPLED.get_ptr(destination) {
         Some(sampled) => kernel::sampled_in(sampled, session),
         None => 0,
     };
@@ -152,8 +152,8 @@ fn sample(walk: Walk, sock: Sock, next_hop: &RawNextHop) -> Option<()> {
     write(walk, sock, KIND_ACTIVE, next_hop)?;
     // Losing this entry costs a further sample, nothing else.
     let _ = SAMPLED.insert(
-        &destination,
-        &RawSampled {
+        destination,
+        RawSampled {
             session,
             count: sent + 1,
         },
@@ -174,7 +174,7 @@ fn count(next_hop: &RawNextHop, place: Place) -> Option<()> {
     let counts = match NEXT_HOPS.get_ptr_mut(next_hop) {
         Some(counts) => counts,
         None => {
-            if NEXT_HOPS.insert(next_hop, &RawCounts::ZERO, 0).is_err() {
+            if NEXT_HOPS.insert(next_hop, RawCounts::ZERO, 0).is_err() {
                 return bump(Counter::NextHopsFull);
             }
             NEXT_HOPS.get_ptr_mut(next_hop)?

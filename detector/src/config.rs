@@ -133,6 +133,19 @@ impl Source {
         Ok(config)
     }
 
+    /// Where a client finds the daemon: as [`Source::load`] says, and the default when that file
+    /// cannot be read or understood, which is for the daemon to complain about.
+    pub fn socket(&self) -> PathBuf {
+        let socket = self.overrides.socket.clone();
+        socket.or_else(|| self.socket_in_file()).unwrap_or_else(|| DEFAULT_SOCKET.into())
+    }
+
+    fn socket_in_file(&self) -> Option<PathBuf> {
+        let bytes = std::fs::read(self.path()).ok()?;
+        let config = parse(self.path(), &bytes, &|_| Ok(Vec::new())).ok()?;
+        Some(config.socket)
+    }
+
     /// The file that [`Source::load`] reads.
     pub fn path(&self) -> &Path {
         self.file.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG))

@@ -353,6 +353,11 @@ impl Engine {
                 now,
             );
             record.held.update(judge::opinion(record.tally.numbers()), now);
+            // Only a sweep tells whether the repetition that an event announced got through: ask
+            // before a worse state is entered.
+            self.urgent |= !is_bad(record.state)
+                && matches!(record.held.opinion, Opinion::Abnormal { .. })
+                && self.swept_at.is_none_or(|swept_at| swept_at <= record.held.since);
             if record.timeouts > 0 {
                 let count = std::mem::take(&mut record.timeouts);
                 transitions.push(Transition::Timeouts { upstream: name.to_string(), count });

@@ -13,3 +13,4 @@ pub mod clock;
 pub mod serve;
 pub mod daemon;
 pub mod sys;
+pub mod cli;

@@ -1,2 +1,5 @@
 //! The `tcpstall` binary.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    detector::cli::run()
+}

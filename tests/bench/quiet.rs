@@ -7,12 +7,14 @@ use std::{
 
 use anyhow::Result;
 use clap::Args;
-use lab::{Daemon, Fault, Lab, Load, signal};
+use lab::{Daemon, Fault, Lab, Load, Traffic, signal, status::Status};
 
 use crate::report::{machine, progress, progress_done, verdict};
 
 /// From look to look.
 const POLL: Duration = Duration::from_millis(100);
+/// Looks from one line of progress to the next.
+const PROGRESS: u32 = 50;
 /// Connections opened and closed per second, over all upstreams.
 const CHURN: u16 = 500;
 /// Random loss, per cent, each way.
@@ -45,48 +47,75 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let daemon = Daemon::start(&lab)?;
     let length = Duration::from_secs_f64(options.minutes * 60.0);
     let begin = Instant::now();
-    // Looks per upstream and state.
-    let mut seen: BTreeMap<(String, String), u32> = BTreeMap::new();
-    let mut alarms = Vec::new();
+    let mut seen = Seen::default();
     while begin.elapsed() < length {
-        let status = daemon.status()?;
-        for upstream in status.upstreams {
-            if !matches!(upstream.state.as_str(), "ok" | "idle") {
-                let at = begin.elapsed().as_secs_f64();
-                let what = format!("{:8.1} s  {upstream:?}", at);
-                alarms.push(what);
-            }
-            *seen.entry((upstream.name, upstream.state)).or_default() += 1;
+        seen.note(begin.elapsed(), &daemon.status()?);
+        if seen.total % PROGRESS == 0 {
+            progress(&format!(
+                "{:.0} of {:.0} s, {} connections opened and closed, {} alarms",
+                begin.elapsed().as_secs_f64(),
+                length.as_secs_f64(),
+                sessions(&traffic),
+                seen.alarms.len()
+            ));
         }
-        let sessions: u64 = traffic.iter().map(|it| it.counters.sessions()).sum();
-        progress(&format!(
-            "{:.0} of {:.0} s, {sessions} connections opened and closed, {} alarms",
-            begin.elapsed().as_secs_f64(),
-            length.as_secs_f64(),
-            alarms.len()
-        ));
         signal::sleep(POLL)?;
     }
     progress_done();
 
-    let sessions: u64 = traffic.iter().map(|it| it.counters.sessions()).sum();
     println!(
-        "quiet: {:.0} s, {LOSS} % loss each way, {sessions} connections opened and closed; {}\n",
+        "quiet: {:.0} s, {LOSS} % loss each way, {} connections opened and closed; {}\n",
         begin.elapsed().as_secs_f64(),
+        sessions(&traffic),
         machine()
     );
     println!("{:<26}{:<12}{:>8}", "upstream", "state", "looks");
-    for ((upstream, state), looks) in &seen {
+    for ((upstream, state), looks) in &seen.looks {
         println!("{upstream:<26}{state:<12}{looks:>8}");
     }
-    println!(
-        "\nlooks at which somebody was blamed: {}: {}",
-        alarms.len(),
-        verdict(alarms.is_empty())
-    );
-    for alarm in alarms.iter().take(20) {
+    let met = seen.alarms.is_empty();
+    println!("\nfalse alarms: {}: {}", seen.alarms.len(), verdict(met));
+    for alarm in &seen.alarms {
         println!("{alarm}");
     }
     daemon.stop()?;
-    Ok(alarms.is_empty())
+    Ok(met)
+}
+
+/// What was said at all the looks.
+#[derive(Debug, Default)]
+struct Seen {
+    total: u32,
+    /// Looks per upstream and state.
+    looks: BTreeMap<(String, String), u32>,
+    /// The last state of each upstream.
+    last: BTreeMap<String, String>,
+    /// Each time an upstream began to be blamed.
+    alarms: Vec<String>,
+}
+
+impl Seen {
+    fn note(&mut self, at: Duration, status: &Status) {
+        self.total += 1;
+        for upstream in &status.upstreams {
+            let key = (upstream.name.clone(), upstream.state.clone());
+            *self.looks.entry(key).or_default() += 1;
+            let last = self
+                .last
+                .insert(upstream.name.clone(), upstream.state.clone());
+            let changed = last.as_ref() != Some(&upstream.state);
+            if changed && !matches!(upstream.state.as_str(), "ok" | "idle") {
+                let at = at.as_secs_f64();
+                self.alarms.push(format!(
+                    "{at:8.1} s  {} of {}",
+                    upstream.name,
+                    status.summary()
+                ));
+            }
+        }
+    }
+}
+
+fn sessions(traffic: &[Traffic]) -> u64 {
+    traffic.iter().map(|it| it.counters.sessions()).sum()
 }

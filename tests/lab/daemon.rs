@@ -2,13 +2,13 @@
 
 use std::{
     env, fs,
-    io::BufRead,
+    io::{self, BufRead},
     net::Ipv4Addr,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::mpsc,
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -93,6 +93,8 @@ pub struct Daemon {
     folder: TempDir,
     socket: PathBuf,
     metrics_port: u16,
+    // Last: the detector is told to end when this one does.
+    _starter: Starter,
 }
 
 impl Daemon {
@@ -138,28 +140,27 @@ impl Daemon {
         let metrics_port = options.metrics_port.unwrap_or(METRICS_PORT);
         let log = fs::File::create(folder.path().join("log"))?;
         let binary = binary()?;
-        let mut command = Command::new(&binary);
+        let mut command = Command::new("setpriv");
         command
+            // However this process ends, the detector is told to end as well.
+            .args(["--pdeathsig", "TERM", "--"])
+            .arg(&binary)
             .arg("daemon")
-            .args(["--config".as_ref(), file.as_os_str()])
-            .args(["--socket".as_ref(), socket.as_os_str()])
-            .args([
-                "--state-dir".as_ref(),
-                folder.path().join("state").as_os_str(),
-            ])
-            .args([
-                "--metrics-address",
-                &format!("{}:{metrics_port}", Ipv4Addr::LOCALHOST),
-            ])
+            .arg("--config")
+            .arg(file)
+            .arg("--socket")
+            .arg(&socket)
+            .arg("--state-dir")
+            .arg(folder.path().join("state"))
+            .arg("--metrics-address")
+            .arg(format!("{}:{metrics_port}", Ipv4Addr::LOCALHOST))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             // Ctrl-C on the terminal is for the laboratory, which then stops the detector itself.
             .process_group(0);
-        let child = lab
-            .host
-            .run(|| command.spawn())?
-            .with_context(|| format!("cannot start {}", binary.display()))?;
+        let (child, starter) = Starter::start(&lab.host, command)?;
+        let child = child.with_context(|| format!("cannot start {}", binary.display()))?;
         let host = Namespace::open(lab.host.name())?;
         Ok(Self {
             child,
@@ -167,6 +168,7 @@ impl Daemon {
             folder,
             socket,
             metrics_port,
+            _starter: starter,
         })
     }
 
@@ -376,14 +378,52 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        if !matches!(self.child.try_wait(), Ok(None)) {
-            return;
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.signal(Signal::TERM);
+            if self.wait(STOP).is_err() {
+                eprintln!("laboratory: the detector ignored SIGTERM for {STOP:?} and was killed");
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+            }
         }
-        let _ = self.signal(Signal::TERM);
-        if self.wait(STOP).is_err() {
-            eprintln!("laboratory: the detector ignored SIGTERM for {STOP:?} and was killed");
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+    }
+}
+
+/// The thread that has started a program, for as long as the program is to run: the kernel takes
+/// the end of that thread for the end of the parent.
+#[derive(Debug)]
+struct Starter {
+    stay: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+impl Starter {
+    fn start(inside: &Namespace, mut command: Command) -> Result<(io::Result<Child>, Self)> {
+        let (started, is_started) = mpsc::channel();
+        let (stay, go) = mpsc::channel();
+        let thread = inside.spawn("lab-starter", move || {
+            let _ = started.send(command.spawn());
+            // Until the other end is dropped.
+            let _ = go.recv();
+        })?;
+        let child = is_started
+            .recv()
+            .with_context(|| format!("cannot enter {}", inside.name()))?;
+        Ok((
+            child,
+            Self {
+                stay: Some(stay),
+                thread: Some(thread),
+            },
+        ))
+    }
+}
+
+impl Drop for Starter {
+    fn drop(&mut self) {
+        self.stay.take();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
         }
     }
 }

@@ -2,13 +2,19 @@
 
 use std::{fs, path::Path};
 
-use crate::namespace::FOLDER;
+use crate::namespace::{FOLDER, delete};
 
 /// Prefix of every namespace of the laboratory; the process id follows.
 pub(crate) const PREFIX: &str = "ts-";
 
+/// Removes them.
+pub(crate) fn remove() {
+    // Somebody else may be removing the same ones just now.
+    let _ = delete(find().into_iter());
+}
+
 /// Names of namespaces that belong to a process which is no more.
-pub(crate) fn find() -> Vec<String> {
+fn find() -> Vec<String> {
     let Ok(entries) = fs::read_dir(FOLDER) else {
         return Vec::new();
     };

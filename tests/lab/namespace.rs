@@ -149,3 +149,12 @@ pub(crate) fn feed(command: &mut Command, input: &str) -> Result<Output> {
     }
     Ok(output)
 }
+
+/// Removes names; those that are not there do not keep the others from being removed.
+pub(crate) fn delete(names: impl Iterator<Item = String>) -> Result<()> {
+    let batch: String = names.map(|name| format!("netns del {name}\n")).collect();
+    if batch.is_empty() {
+        return Ok(());
+    }
+    feed(Command::new("ip").args(["-force", "-batch", "-"]), &batch).map(drop)
+}

@@ -29,7 +29,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::{
     fault::{self, Fault},
     leftovers::{self, PREFIX},
-    namespace::{Namespace, feed},
+    namespace::{Namespace, delete, feed},
     server::{self, Server},
     traffic::{Load, Plan, Traffic},
 };
@@ -399,10 +399,8 @@ impl Names {
             upstreams,
         };
         let (host, net) = (names.host(), names.net());
-        let mut batch: String = leftovers::find()
-            .iter()
-            .map(|name| format!("netns del {name}\n"))
-            .collect();
+        leftovers::remove();
+        let mut batch = String::new();
         for name in names.all() {
             batch += &format!("netns add {name}\n");
         }
@@ -439,12 +437,8 @@ impl Names {
 
 impl Drop for Names {
     fn drop(&mut self) {
-        let batch: String = self
-            .all()
-            .map(|name| format!("netns del {name}\n"))
-            .collect();
-        // `-force`: after a start that failed half-way only some of them exist.
-        if let Err(error) = feed(Command::new("ip").args(["-force", "-batch", "-"]), &batch) {
+        // After a start that failed half-way only some of them exist.
+        if let Err(error) = delete(self.all()) {
             eprintln!("laboratory: {error:#}");
         }
     }

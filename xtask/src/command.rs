@@ -10,10 +10,10 @@ use std::{
     io::{ErrorKind, IsTerminal as _},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, ExitStatus, Stdio},
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, ensure};
 
 /// A program with its arguments, not started yet.
 pub(crate) struct Invocation {
@@ -89,23 +89,9 @@ impl Invocation {
 
     /// Run it, with its output on the terminal; anything but success is an error.
     pub(crate) fn run(self) -> Result<()> {
-        if self.succeeds()? {
-            return Ok(());
-        }
-        bail!(
-            "`{}` failed: its own message is above, and before that the whole command",
-            self.short()
-        )
-    }
-
-    /// Run it, with its output on the terminal, and tell whether it succeeded.
-    pub(crate) fn succeeds(&self) -> Result<bool> {
         self.announce();
-        let status = self
-            .prepare()
-            .status()
-            .map_err(|error| self.absent(error))?;
-        Ok(status.success())
+        let status = self.prepare().status();
+        self.judge(status.map_err(|error| self.absent(error))?)
     }
 
     /// Run it, with only its messages on the terminal, and take what it prints.
@@ -116,9 +102,7 @@ impl Invocation {
             .stderr(Stdio::inherit())
             .output()
             .map_err(|error| self.absent(error))?;
-        if !output.status.success() {
-            bail!("`{}` failed: its own message is above", self.short());
-        }
+        self.judge(output.status)?;
         String::from_utf8(output.stdout)
             .with_context(|| format!("`{}` printed something that is not text", self.short()))
     }
@@ -135,6 +119,15 @@ impl Invocation {
         self.announce();
         let error = self.prepare().exec();
         Err(self.absent(error))
+    }
+
+    fn judge(&self, status: ExitStatus) -> Result<()> {
+        ensure!(
+            status.success(),
+            "`{}` failed ({status}): its own message is above, and before that the whole command",
+            self.short()
+        );
+        Ok(())
     }
 
     fn prepare(&self) -> Command {

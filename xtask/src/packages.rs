@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use crate::{
-    command::{command, find, say},
+    command::{Invocation, command, find, say},
     root::as_root,
 };
 
@@ -68,16 +68,20 @@ pub(crate) fn has_apt() -> bool {
 
 /// Fetch the list of packages; on a new machine there is none.
 pub(crate) fn apt_update() -> Result<()> {
-    as_root(command("apt-get").args(["update", "--quiet"]))?.run()
+    as_root(apt_get("update"))?.run()
 }
 
 /// Install packages, and nothing that they only recommend.
 pub(crate) fn apt_install(packages: &[&str]) -> Result<()> {
-    let apt = command("apt-get")
-        .args(["install", "--yes", "--quiet", "--no-install-recommends"])
-        .args(packages)
-        .env("DEBIAN_FRONTEND", "noninteractive");
-    as_root(apt)?.run()
+    let apt = apt_get("install").args(["--yes", "--no-install-recommends"]);
+    as_root(apt.args(packages))?.run()
+}
+
+/// A new machine often updates itself in the background: wait for that instead of failing.
+fn apt_get(subcommand: &str) -> Invocation {
+    command("apt-get")
+        .args([subcommand, "--quiet", "--option", "DPkg::Lock::Timeout=120"])
+        .env("DEBIAN_FRONTEND", "noninteractive")
 }
 
 /// Whether apt knows a version of this package that it could install.

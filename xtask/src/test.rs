@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::{
     build,
-    command::{cargo, command, say},
+    command::{cargo, command, say, warn},
     packages,
     root::as_root,
     workspace,
@@ -71,15 +71,23 @@ pub(crate) fn task(options: &Options) -> Result<()> {
         });
     }
     // Looked at after a failure as well: a test that fails must clean up too.
-    let left = left_behind(&before, &namespaces());
+    let cleanliness = cleanliness(&left_behind(&before, &namespaces()));
+    if let Err(error) = &cleanliness {
+        warn(&format!("{error:#}"));
+    }
     outcomes.into_iter().collect::<Result<()>>()?;
+    cleanliness?;
+    say("test: passed (unit tests and laboratory; no network namespace left behind)");
+    Ok(())
+}
+
+fn cleanliness(left: &[String]) -> Result<()> {
     ensure!(
         left.is_empty(),
         "the laboratory left network namespaces behind: {}. Remove them with `ip netns delete`, \
          then find the test that does not clean up",
         left.join(" ")
     );
-    say("test: passed (unit tests and laboratory; no network namespace left behind)");
     Ok(())
 }
 

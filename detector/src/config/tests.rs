@@ -177,6 +177,20 @@ fn flags_win_over_the_file() {
     assert_eq!(config.metrics_address, Config::default().metrics_address);
 }
 
+#[test]
+fn a_client_finds_the_socket_although_the_file_is_broken() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    let file = folder.path().join("t.toml");
+    let source = Source { file: Some(file.clone()), ..Source::default() };
+    assert_eq!(source.socket(), Path::new(DEFAULT_SOCKET));
+    std::fs::write(&file, "socket = '/a'\n").expect("write");
+    assert_eq!(source.socket(), Path::new("/a"));
+    std::fs::write(&file, "socket = 7\n").expect("write");
+    assert_eq!(source.socket(), Path::new(DEFAULT_SOCKET));
+    let overrides = Overrides { socket: Some("/c".into()), ..Overrides::default() };
+    assert_eq!(Source { overrides, ..source }.socket(), Path::new("/c"));
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes: Vec<u8>) {

@@ -97,7 +97,9 @@ impl Evidence {
 
 /// Whether the peer answered the newest window probe or the one before.
 fn answers(sample: &Sample) -> bool {
-    let wait = sample.rto * (1 << u32::from(sample.backoff).min(16));
+    // Probes are spaced by the timeout and its doublings; without probes the timeout itself doubles.
+    let doublings = if sample.persist { u32::from(sample.backoff).min(16) } else { 0 };
+    let wait = sample.rto.saturating_mul(1 << doublings);
     sample.at.since(sample.acked_at) <= 2 * wait + IN_FLIGHT
 }
 
@@ -130,5 +132,180 @@ pub fn cause(evidence: &Evidence) -> (Cause, &'static str) {
         Evidence { heard: true, .. } => {
             (Cause::Unknown, "acknowledgements arrive, but none for the waiting segment")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::tests::samples;
+
+    const SINCE: Time = Time(1_000_000_000_000);
+    const STALL_AFTER: Duration = Duration::from_secs(3);
+
+    fn phase_after(sample: &Sample, waited: Duration) -> Option<Phase> {
+        phase(sample, Some(SINCE), STALL_AFTER, SINCE.after(waited))
+    }
+
+    #[test]
+    fn phases_on_both_sides_of_each_limit() {
+        let ms = Duration::from_millis;
+        let stuck = |timeouts| Sample { unacked: 1, packets_out: 1, timeouts, ..samples::any() };
+        let probing = |backoff, probes| {
+            Sample { unsent: 1, persist: true, backoff, probes, ..samples::any() }
+        };
+        for (name, sample, waited, then) in [
+            ("nothing outstanding", samples::any(), ms(9_000_000), None),
+            ("nothing outstanding, old timeouts", Sample { timeouts: 9, ..samples::any() }, ms(9_000), None),
+            ("one timeout", stuck(1), ms(9_000), None),
+            ("two timeouts, just short", stuck(2), ms(2_999), Some(Phase::Suspect)),
+            ("two timeouts, long enough", stuck(2), ms(3_000), Some(Phase::Stalled)),
+            ("one doubling of the probe timer", probing(1, 1), ms(9_000), None),
+            ("two doublings of the probe timer", probing(2, 0), ms(2_999), Some(Phase::Suspect)),
+            ("two unanswered probes", probing(0, 2), ms(3_000), Some(Phase::Stalled)),
+            (
+                "backoff without the probe timer",
+                Sample { persist: false, ..probing(5, 5) },
+                ms(9_000),
+                None,
+            ),
+        ] {
+            assert_eq!(phase_after(&sample, waited), then, "{name}");
+        }
+        assert_eq!(phase(&stuck(5), None, STALL_AFTER, SINCE), Some(Phase::Suspect), "unknown since");
+    }
+
+    /// Nothing is known that would name a cause before the last rows.
+    const NOTHING: Evidence = Evidence {
+        window_closed: false,
+        link_down: false,
+        send_error: None,
+        nothing_leaves: false,
+        neighbour: None,
+        passed: Passed { smaller: 0, as_large: false },
+        heard: false,
+    };
+
+    #[test]
+    fn each_row_names_its_cause_and_yields_to_the_rows_above() {
+        let mtu = Passed { smaller: 2, as_large: false };
+        // From the last row to the first: each is added to all that came before.
+        let mut evidence = NOTHING;
+        assert_eq!(cause(&evidence).0, Cause::Blackhole);
+        evidence.heard = true;
+        assert_eq!(cause(&evidence).0, Cause::Unknown);
+        evidence.passed = mtu;
+        assert_eq!(cause(&evidence).0, Cause::Mtu);
+        evidence.nothing_leaves = true;
+        assert_eq!(cause(&evidence).0, Cause::Local);
+        evidence.send_error = Some(1);
+        assert_eq!(cause(&evidence).0, Cause::Local);
+        assert!(cause(&evidence).1.contains("firewall"));
+        evidence.send_error = Some(EBUSY);
+        assert_eq!(cause(&evidence).0, Cause::Neighbour);
+        evidence.neighbour = Some(Reachability::Silent);
+        assert_eq!(cause(&evidence).0, Cause::Neighbour);
+        evidence.link_down = true;
+        assert_eq!(cause(&evidence).0, Cause::Local);
+        evidence.window_closed = true;
+        assert_eq!(cause(&evidence).0, Cause::ZeroWindow);
+    }
+
+    #[test]
+    fn what_does_not_name_a_cause() {
+        let small = |smaller, as_large| Evidence { passed: Passed { smaller, as_large }, ..NOTHING };
+        for (name, evidence) in [
+            ("a neighbour that answers", Evidence { neighbour: Some(Reachability::Answers), ..NOTHING }),
+            ("small segments to one destination", small(1, false)),
+            ("large ones pass as well", small(9, true)),
+        ] {
+            assert_eq!(cause(&evidence).0, Cause::Blackhole, "{name}");
+        }
+    }
+
+    fn waiting() -> Sample {
+        Sample {
+            at: SINCE.after(Duration::from_secs(60)),
+            acked_at: SINCE,
+            sent_at: SINCE,
+            srtt: None,
+            ..samples::any()
+        }
+    }
+
+    #[test]
+    fn an_answer_counts_when_it_cannot_have_been_on_its_way() {
+        let heard = |srtt: Option<u64>, after: u64| {
+            let sample = Sample {
+                srtt: srtt.map(Duration::from_millis),
+                acked_at: SINCE.after(Duration::from_millis(after)),
+                ..waiting()
+            };
+            Evidence::of(&sample, SINCE).heard
+        };
+        assert!(!heard(None, 250));
+        assert!(heard(None, 251));
+        assert!(!heard(Some(20), 250));
+        assert!(heard(Some(20), 251));
+        assert!(!heard(Some(400), 800));
+        assert!(heard(Some(400), 801));
+    }
+
+    #[test]
+    fn a_closed_window_is_believed_while_the_peer_answers() {
+        let probing = Sample {
+            persist: true,
+            unsent: 5_000,
+            peer_window: 0,
+            rto: Duration::from_millis(200),
+            backoff: 3,
+            acked_at: SINCE.after(Duration::from_secs(59)),
+            ..waiting()
+        };
+        let closed = |change: &dyn Fn(&mut Sample)| {
+            let mut sample = probing.clone();
+            change(&mut sample);
+            Evidence::of(&sample, SINCE).window_closed
+        };
+        assert!(closed(&|_| ()));
+        assert!(closed(&|it| it.peer_window = 1447), "too small for the next segment");
+        assert!(!closed(&|it| it.peer_window = 1448), "large enough");
+        assert!(closed(&|it| it.probes = 2), "two probes may be on their way");
+        assert!(!closed(&|it| it.probes = 3), "nobody answers");
+        // 200 ms doubled three times, twice, and what is in flight: 3.45 s.
+        assert!(closed(&|it| it.acked_at = it.at.before(Duration::from_millis(3450))));
+        assert!(!closed(&|it| it.acked_at = it.at.before(Duration::from_millis(3451))));
+        // A window that shrank under data in flight.
+        let shrunk = |it: &mut Sample| {
+            (it.persist, it.unacked, it.packets_out, it.head) = (false, 1448, 1, Some(1448));
+            (it.timeouts, it.rto) = (3, Duration::from_millis(1600));
+        };
+        assert!(closed(&shrunk));
+        assert!(
+            !closed(&|it| {
+                shrunk(it);
+                it.peer_window = 500;
+            }),
+            "a small window does not explain a segment in flight"
+        );
+        assert!(
+            !closed(&|it| {
+                shrunk(it);
+                it.acked_at = it.at.before(Duration::from_millis(3451));
+            }),
+            "the retransmission timeout is doubled already"
+        );
+    }
+
+    #[test]
+    fn nothing_leaves_when_the_window_is_open_and_nothing_is_in_flight() {
+        let local = |packets_out, unsent, peer_window| {
+            let sample = Sample { packets_out, unsent, peer_window, ..waiting() };
+            Evidence::of(&sample, SINCE).nothing_leaves
+        };
+        assert!(local(0, 1, 1448));
+        assert!(!local(0, 1, 1447));
+        assert!(!local(0, 0, 1448));
+        assert!(!local(1, 1, 1448));
     }
 }

@@ -143,3 +143,150 @@ fn waiting_since(known: Option<Time>, sample: &Sample) -> Option<Time> {
         (None, None) => Some(sample.at),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::tests::{samples, world};
+
+    fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    /// The same connection later: `change` says what happened.
+    fn later(sample: &Sample, by: u64, change: impl Fn(&mut Sample)) -> Sample {
+        let mut sample = sample.clone();
+        sample.at = sample.at.after(ms(by));
+        change(&mut sample);
+        sample
+    }
+
+    fn waiting() -> Sample {
+        let at = samples::any().at;
+        Sample {
+            unacked: 500,
+            packets_out: 1,
+            timeouts: 2,
+            bytes_acked: 1001,
+            segments_out: 5,
+            retransmissions: 2,
+            head: Some(500),
+            stuck_since: Some(at.before(ms(600))),
+            acked_at: at.before(ms(900)),
+            ..samples::any()
+        }
+    }
+
+    #[test]
+    fn it_waits_since_the_kernel_says_so_or_else_since_it_was_seen() {
+        let sample = waiting();
+        let (connection, _) = Connection::new(sample.clone(), 0);
+        assert_eq!(connection.waiting_since, sample.stuck_since);
+        let unknown = Sample { stuck_since: None, ..sample.clone() };
+        let (mut connection, _) = Connection::new(unknown.clone(), 0);
+        assert_eq!(connection.waiting_since, Some(sample.at));
+        connection.update(later(&unknown, 100, |_| ()), 0);
+        assert_eq!(connection.waiting_since, Some(sample.at), "no later than known");
+        connection.update(later(&sample, 200, |_| ()), 0);
+        assert_eq!(connection.waiting_since, sample.stuck_since, "the kernel knew better");
+        assert_eq!(Connection::new(samples::any(), 0).0.waiting_since, None, "nothing waits");
+    }
+
+    #[test]
+    fn progress_ends_a_stall_once_and_proves_a_pass() {
+        let sample = waiting();
+        let (mut connection, news) = Connection::new(sample.clone(), 0);
+        assert_eq!((news.timeouts, news.recovered), (2, None));
+        connection.announced = Some(Cause::Blackhole);
+        let moved = later(&sample, 400, |it| {
+            (it.snd_una, it.bytes_acked) = (it.snd_una.wrapping_add(500), it.bytes_acked + 500);
+            (it.unacked, it.packets_out, it.timeouts, it.stuck_since) = (0, 0, 0, None);
+            it.acked_at = it.at;
+        });
+        let news = connection.update(moved.clone(), 1);
+        assert_eq!(news.recovered, sample.stuck_since);
+        assert_eq!(news.pass.map(|pass| (pass.at_least, pass.at_most)), Some((500, 500)));
+        assert_eq!(connection.waiting_since, None);
+        let news = connection.update(later(&moved, 400, |_| ()), 2);
+        assert_eq!(news, News { pass: None, timeouts: 0, recovered: None });
+    }
+
+    #[test]
+    fn a_sequence_number_that_wraps_is_progress_like_any_other() {
+        let sample = Sample { snd_una: u32::MAX, ..waiting() };
+        let (mut connection, _) = Connection::new(sample.clone(), 0);
+        connection.announced = Some(Cause::Blackhole);
+        let news = connection.update(later(&sample, 1, |it| it.snd_una = 3), 0);
+        assert!(news.recovered.is_some());
+    }
+
+    #[test]
+    fn timeouts_are_those_since_the_last_sample() {
+        let sample = waiting();
+        let (mut connection, _) = Connection::new(sample.clone(), 0);
+        let mut timeouts = |by, count, progress: u32| {
+            let next = later(&sample, by, |it| {
+                (it.timeouts, it.snd_una) = (count, it.snd_una + progress);
+            });
+            connection.update(next, 0).timeouts
+        };
+        assert_eq!(timeouts(1, 2, 0), 0);
+        assert_eq!(timeouts(2, 5, 0), 3);
+        assert_eq!(timeouts(3, 1, 9), 1, "after progress they start again");
+        assert_eq!(timeouts(4, 0, 9), 0);
+    }
+
+    #[test]
+    fn what_comes_late_changes_nothing_but_shows_that_it_is_there() {
+        let sample = waiting();
+        let (mut connection, _) = Connection::new(sample.clone(), 0);
+        let mut old = later(&sample, 0, |it| it.snd_una = 99);
+        old.at = sample.at.before(ms(1));
+        assert_eq!(connection.update(old, 7), News { pass: None, timeouts: 0, recovered: None });
+        assert_eq!((connection.sample, connection.generation), (sample, 7));
+    }
+
+    #[test]
+    fn in_trouble_it_keeps_the_next_hop_under_which_the_trouble_began() {
+        let (mut connection, _) = Connection::new(waiting(), 0);
+        let with = |by, timeouts, hop| {
+            later(&waiting(), by, |it| (it.timeouts, it.next_hop) = (timeouts, hop))
+        };
+        connection.update(with(1, 3, None), 0);
+        assert_eq!(connection.next_hop, Some(world::hop(0)), "the kernel forgot it");
+        connection.update(with(2, 4, Some(world::hop(1))), 0);
+        assert_eq!(connection.next_hop, Some(world::hop(0)), "the kernel took another");
+        connection.update(with(3, 0, None), 0);
+        assert_eq!(connection.next_hop, Some(world::hop(0)));
+        connection.update(with(4, 0, Some(world::hop(1))), 0);
+        assert_eq!(connection.next_hop, Some(world::hop(1)), "it is well and has moved");
+    }
+
+    #[test]
+    fn a_sweep_does_not_take_away_what_only_events_carry() {
+        let event = Sample { origin: Origin::Timeout, send_error: Some(16), ..waiting() };
+        let (mut connection, _) = Connection::new(event.clone(), 0);
+        let swept = |by| {
+            later(&event, by, |it| {
+                (it.origin, it.send_error, it.head) = (Origin::Suspicious, None, None);
+            })
+        };
+        connection.update(swept(1), 0);
+        assert_eq!((connection.sample.send_error, connection.sample.head), (Some(16), Some(500)));
+        connection.update(later(&event, 2, |it| it.send_error = None), 0);
+        assert_eq!(connection.sample.send_error, None, "an event without it does");
+        connection.update(later(&event, 3, |it| it.send_error = Some(1)), 0);
+        connection.update(later(&swept(4), 0, |it| it.snd_una += 1), 0);
+        assert_eq!(connection.sample.send_error, None, "and so does progress");
+    }
+
+    #[test]
+    fn it_failed_when_it_was_last_sent_or_with_nothing_in_flight_when_it_was_seen() {
+        let sent_at = waiting().at.before(ms(77));
+        let failed = |packets_out| {
+            Connection::new(Sample { sent_at, packets_out, ..waiting() }, 0).0.failed_at()
+        };
+        assert_eq!(failed(1), sent_at);
+        assert_eq!(failed(0), waiting().at);
+    }
+}

@@ -128,3 +128,124 @@ struct Stuck<'a> {
 fn count(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        engine::{
+            passes::Pass,
+            tests::{samples, world::destination},
+        },
+        model::{ConnectionId, Phase, Sample},
+    };
+
+    const NOW: Time = Time(500_000_000_000);
+
+    fn ago(milliseconds: u64) -> Time {
+        NOW.before(Duration::from_millis(milliseconds))
+    }
+
+    /// A stuck connection that failed last so long ago, with a head of 1000 bytes.
+    fn stuck(number: u16, cause: Cause, failed: u64) -> Connection {
+        let sample = Sample {
+            id: ConnectionId(u64::from(number)),
+            sent_at: ago(failed),
+            unacked: 1000,
+            packets_out: 1,
+            head: Some(1000),
+            timeouts: 3,
+            ..samples::any()
+        };
+        let (mut connection, _) = Connection::new(sample, 0);
+        connection.destination = destination(number);
+        connection.phase = Some(Phase::Stalled);
+        connection.cause = cause;
+        connection
+    }
+
+    fn votes(connections: &[Connection], passes: &[(u16, u64, u32)]) -> Tally {
+        let mut all = Passes::default();
+        for (number, milliseconds, at_least) in passes {
+            let (at, destination) = (ago(*milliseconds), destination(*number));
+            all.add(Pass { at, destination, at_least: *at_least, at_most: 1448 });
+        }
+        tally(connections.iter(), &all, NOW)
+    }
+
+    fn vote(tally: &Tally, number: u16) -> Option<Vote> {
+        tally.votes.get(&destination(number)).copied()
+    }
+
+    #[test]
+    fn rule_1_fine_when_acknowledged_lately_else_no_vote() {
+        assert_eq!(vote(&votes(&[], &[(1, 9_999, 1)]), 1), Some(Vote::Fine));
+        assert_eq!(vote(&votes(&[], &[(1, 10_000, 1)]), 1), None);
+    }
+
+    #[test]
+    fn rule_2_fine_when_a_segment_as_large_got_through_after_the_last_failure() {
+        let stuck = [stuck(1, Cause::Blackhole, 1000)];
+        let stalled = Some(Vote::Stalled(Cause::Blackhole));
+        assert_eq!(vote(&votes(&stuck, &[(1, 999, 950)]), 1), Some(Vote::Fine));
+        assert_eq!(vote(&votes(&stuck, &[(1, 1000, 950)]), 1), stalled, "not after");
+        assert_eq!(vote(&votes(&stuck, &[(1, 999, 949)]), 1), stalled, "not as large");
+        assert_eq!(vote(&votes(&stuck, &[(2, 999, 950)]), 1), stalled, "not to it");
+    }
+
+    #[test]
+    fn rule_3_no_vote_when_untested_for_long_while_others_came_back() {
+        let stalled = Some(Vote::Stalled(Cause::Blackhole));
+        let of = |failed, passes: &[(u16, u64, u32)]| {
+            vote(&votes(&[stuck(1, Cause::Blackhole, failed)], passes), 1)
+        };
+        let three = [(2, 100, 950), (3, 100, 950), (4, 100, 950)];
+        assert_eq!(of(8_001, &three), None);
+        assert_eq!(of(8_000, &three), stalled, "tested a moment ago");
+        assert_eq!(of(8_001, &three[..2]), stalled, "two others are too few");
+        assert_eq!(of(8_001, &[(2, 100, 950), (2, 90, 950), (3, 100, 950)]), stalled, "and not three");
+        let small = three.map(|(number, at, _)| (number, at, 949));
+        assert_eq!(of(8_001, &small), stalled, "what passes is smaller");
+        let earlier = three.map(|(number, _, size)| (number, 8_500, size));
+        assert_eq!(of(8_001, &earlier), stalled, "that was before");
+    }
+
+    #[test]
+    fn rule_4_the_connection_that_failed_last_speaks_for_its_destination() {
+        let mut second = stuck(1, Cause::Mtu, 500);
+        second.sample.id = ConnectionId(99);
+        let tally = votes(&[stuck(1, Cause::Blackhole, 1000), second], &[]);
+        assert_eq!(vote(&tally, 1), Some(Vote::Stalled(Cause::Mtu)));
+        assert_eq!(tally.surplus, 1);
+        assert_eq!(tally.numbers(), Votes { active: 1, stalled: 1 });
+    }
+
+    #[test]
+    fn closed_windows_and_the_untroubled_have_no_vote() {
+        let mut well = stuck(2, Cause::Blackhole, 0);
+        well.phase = None;
+        let tally = votes(&[stuck(1, Cause::ZeroWindow, 0), well], &[]);
+        assert_eq!(tally, Tally::default());
+    }
+
+    #[test]
+    fn a_probe_that_is_not_answered_fails_now() {
+        let mut probing = stuck(1, Cause::Local, 60_000);
+        (probing.sample.packets_out, probing.sample.at) = (0, NOW);
+        let passes = [(2, 100, 950), (3, 100, 950), (4, 100, 950)];
+        assert_eq!(vote(&votes(&[probing], &passes), 1), Some(Vote::Stalled(Cause::Local)));
+    }
+
+    #[test]
+    fn the_cause_is_that_of_the_most() {
+        let tally = votes(
+            &[stuck(1, Cause::Mtu, 0), stuck(2, Cause::Mtu, 0), stuck(3, Cause::Blackhole, 0)],
+            &[(4, 0, 1)],
+        );
+        assert_eq!(tally.cause(), Some(Cause::Mtu));
+        assert_eq!((tally.stalled().count(), tally.fine().count()), (3, 1));
+        let tally = votes(&[stuck(1, Cause::Mtu, 0), stuck(2, Cause::Blackhole, 0)], &[]);
+        assert_eq!(tally.cause(), Some(Cause::Blackhole), "of equals the first in the list");
+        assert_eq!(votes(&[], &[(4, 0, 1)]).cause(), None);
+    }
+}

@@ -1,0 +1,11 @@
+//! Sentences about the world, told to the engine in virtual time. Beside each loud case stands a
+//! quiet one.
+
+mod invariants;
+mod loud;
+mod naming;
+mod quiet;
+mod recovery;
+pub(super) mod samples;
+mod sensors;
+pub(super) mod world;

@@ -8,9 +8,11 @@ use tokio::sync::{broadcast, watch};
 
 use super::{Board, Facts, Owner, Published, metrics::Metrics};
 use crate::{
+    api,
     model::{
         Cause, ConnectionId, Counts, Destination, Excluded, IfIndex, Interface, NetnsId, NextHop,
-        Origin, Phase, Sample, Scope, Snapshot, Stall, State, TcpState, Upstream,
+        Origin, Phase, Sample, Scope, Snapshot, Stall, State, TcpState, Transition,
+        Upstream,
     },
     sense::Check,
     time::Time,
@@ -220,7 +222,23 @@ pub(crate) fn published() -> Published {
     Published { snapshot: snapshot(), facts: facts() }
 }
 
-/// A board that shows it, and where further ones are pinned to it.
+/// `provider-b` has just begun to fail.
+pub(crate) fn event() -> api::Event {
+    let change = Transition::Upstream {
+        upstream: "provider-b".to_owned(),
+        from: State::Ok,
+        to: State::Failing,
+        scope: Some(Scope::Upstream),
+        cause: Some(Cause::Mtu),
+        confidence: 0.9998,
+        stuck: 57,
+        stalled_destinations: 31,
+        active_destinations: 34,
+    };
+    super::json::event(&change, facts().wall).expect("an upstream has changed")
+}
+
+/// A board that shows it for as long as the other value lives.
 pub(crate) fn board() -> (Board, watch::Sender<Option<Arc<Published>>>) {
     let (sender, latest) = watch::channel(Some(Arc::new(published())));
     let metrics = Arc::new(Metrics::new().expect("metrics"));

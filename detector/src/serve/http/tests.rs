@@ -178,19 +178,7 @@ async fn everything_is_served_on_the_socket() {
     while events.receiver_count() == 0 {
         sleep(Duration::from_millis(5)).await;
     }
-    let change = crate::model::Transition::Upstream {
-        upstream: "b".to_owned(),
-        from: crate::model::State::Ok,
-        to: crate::model::State::Failing,
-        scope: None,
-        cause: None,
-        confidence: 1.0,
-        stuck: 1,
-        stalled_destinations: 1,
-        active_destinations: 1,
-    };
-    let event = super::super::json::event(&change, example::facts().wall).expect("an event");
-    events.send(event).expect("somebody listens");
+    events.send(example::event()).expect("somebody listens");
     let mut seen = String::new();
     while !seen.contains("\n\n\r\n") {
         let mut some = [0; 1024];

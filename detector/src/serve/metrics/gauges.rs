@@ -228,7 +228,9 @@ impl Gauge {
             let mut gauge = proto::Gauge::default();
             gauge.set_value(value);
             let mut metric = proto::Metric::from_gauge(gauge);
-            let pairs = self.labels.iter().zip(values).map(|(name, value)| {
+            // In the order that the crate gives the labels of counters.
+            let pairs: BTreeMap<_, _> = self.labels.iter().zip(values).collect();
+            let pairs = pairs.into_iter().map(|(name, value)| {
                 let mut pair = proto::LabelPair::default();
                 pair.set_name((*name).to_owned());
                 pair.set_value(value);

@@ -121,7 +121,7 @@ fn next_hops_that_look_alike_are_added_up() {
         crate::model::Interface { name: "wan0".to_owned(), ..Default::default() },
     );
     let page = metrics().page(Some(&published)).expect("a page");
-    let labels = r#"{upstream="provider-a",interface="wan0",nexthop="192.0.2.1"}"#;
+    let labels = r#"{interface="wan0",nexthop="192.0.2.1",upstream="provider-a"}"#;
     assert!(page.contains(&format!("tcpstall_established_connections{labels} 242\n")), "{page}");
     assert!(page.contains(&format!("tcpstall_upstream_info{labels} 1\n")), "{page}");
 }

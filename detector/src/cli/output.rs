@@ -1,0 +1,59 @@
+//! How answers reach the terminal, a pipe or a program.
+//!
+//! **Invariant:** colours only on a terminal; a reader that leaves is no error.
+
+use std::{
+    fmt,
+    io::{self, Write},
+};
+
+use serde::Serialize;
+
+/// How to print an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(super) enum Format {
+    /// For people
+    #[default]
+    Table,
+    /// For people with wide terminals
+    Wide,
+    /// One JSON value
+    Json,
+    /// A JSON value per row
+    Jsonl,
+}
+
+/// Prints `text` to stdout.
+pub(super) fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = anstream::AutoStream::auto(io::stdout().lock());
+    stdout.write_all(text.as_bytes())?;
+    Ok(stdout.flush()?)
+}
+
+/// Prints one JSON value.
+pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    print(&format!("{}\n", serde_json::to_string_pretty(value)?))
+}
+
+/// Prints a JSON value per row.
+pub(super) fn jsonl<T: Serialize>(rows: &[T]) -> anyhow::Result<()> {
+    let mut text = String::new();
+    for row in rows {
+        text.push_str(&serde_json::to_string(row)?);
+        text.push('\n');
+    }
+    print(&text)
+}
+
+/// Says something on stderr that is not the answer.
+pub(super) fn say(words: &impl fmt::Display) {
+    // Nobody is left to hear that this failed.
+    let _ = writeln!(anstream::AutoStream::auto(io::stderr().lock()), "{words}");
+}
+
+/// Whether `error` is that the reader of stdout has left.
+pub(super) fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|it| it.downcast_ref::<io::Error>()).any(|it| {
+        it.kind() == io::ErrorKind::BrokenPipe
+    })
+}

@@ -1,0 +1,58 @@
+//! The JSON of the API as lines for people.
+//!
+//! **Invariant:** pure; nothing from outside reaches the text without
+//! [`clean`](crate::serve::words::clean).
+
+mod check;
+mod doctor;
+mod explain;
+mod groups;
+mod next;
+mod stalls;
+mod status;
+mod table;
+#[cfg(test)]
+mod tests;
+mod units;
+
+pub(super) use self::{
+    check::check,
+    doctor::doctor,
+    explain::{explain_connection, explain_upstream},
+    groups::{Key, grouped, groups},
+    stalls::stalls,
+    status::{event, sentence, stale, status},
+};
+use crate::{api, serve::words::clean};
+
+/// Whether `text` is the id of a connection, such as `c-7f3a9c01`.
+pub(super) fn is_id(text: &str) -> bool {
+    text.strip_prefix("c-")
+        .is_some_and(|it| it.len() >= 8 && it.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+/// What to say when `name` is not the name of an upstream.
+pub(super) fn unknown_upstream(name: &str, status: &api::Status) -> String {
+    const MOST: usize = 20;
+    let total = status.upstreams.len();
+    let mut known: Vec<_> =
+        status.upstreams.iter().take(MOST).map(|it| clean(&it.name)).collect();
+    if total > MOST {
+        known.push(format!("{} more (`tcpstall status`)", total - MOST));
+    }
+    let known = match known.as_slice() {
+        [] => "no upstream has been seen yet".to_owned(),
+        known => format!("known are {}", known.join(", ")),
+    };
+    format!("there is no upstream called {}; {known}", clean(name))
+}
+
+/// "gateway on interface", as far as it is known.
+fn via(interface: Option<&str>, gateway: Option<std::net::IpAddr>) -> String {
+    match (interface, gateway) {
+        (Some(interface), Some(gateway)) => format!("{} via {gateway}", clean(interface)),
+        (Some(interface), None) => clean(interface),
+        (None, Some(gateway)) => format!("via {gateway}"),
+        (None, None) => "unknown".to_owned(),
+    }
+}

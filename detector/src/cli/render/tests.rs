@@ -1,0 +1,279 @@
+use jiff::{Timestamp, ToSpan};
+
+use super::*;
+use crate::{
+    model::{Cause, Scope, State},
+    sense::Check,
+    serve::{Filter, example, json},
+};
+
+fn status() -> api::Status {
+    json::status(&example::snapshot(), &example::facts())
+}
+
+fn stalls() -> Vec<api::Stall> {
+    json::stalls(&example::snapshot(), &example::facts(), &Filter::default())
+}
+
+fn now() -> Timestamp {
+    example::facts().wall
+}
+
+fn plain(text: &str) -> String {
+    anstream::adapter::strip_str(text).to_string()
+}
+
+/// The host with its upstreams in these states.
+fn with_states(states: &[State]) -> api::Status {
+    let mut status = status();
+    let template = status.upstreams[0].clone();
+    status.upstreams = (b'a'..)
+        .zip(states)
+        .map(|(name, state)| api::Upstream {
+            name: char::from(name).to_string(),
+            state: *state,
+            ..template.clone()
+        })
+        .collect();
+    status
+}
+
+#[test]
+fn status_is_a_sentence_and_a_row_per_upstream() {
+    insta::assert_snapshot!(plain(&super::status(&status(), false)));
+}
+
+#[test]
+fn wide_status_adds_certainty_and_exclusions() {
+    insta::assert_snapshot!(plain(&super::status(&status(), true)));
+}
+
+#[test]
+fn colours_follow_the_state() {
+    insta::assert_snapshot!(super::status(&status(), false).replace('\x1b', "␛"));
+}
+
+#[test]
+fn the_sentence_says_which_and_why() {
+    use State::{Degraded, Failing, Idle, Ok};
+    for (states, expected) in [
+        (&[][..], "No upstream has been seen yet."),
+        (&[Ok], "The only upstream is ok."),
+        (&[Ok, Ok, Ok], "All 3 upstreams are ok."),
+        (&[Ok, Idle], "1 upstream is ok; 1 with too little traffic to judge."),
+        (&[Ok, Ok, Idle], "2 upstreams are ok; 1 with too little traffic to judge."),
+        (&[Idle, Idle], "No upstream has enough traffic to judge."),
+        (
+            &[Failing, Degraded, Ok],
+            "2 of 3 upstreams are bad: a is failing (mtu), b is degraded (mtu).",
+        ),
+        (
+            &[Failing],
+            "a has been failing for 12.3 s: only large segments vanish (mtu); 31 of 34 \
+             destinations stalled.",
+        ),
+    ] {
+        assert_eq!(sentence(&with_states(states)), expected);
+    }
+    let many = sentence(&with_states(&[Failing; 8]));
+    assert!(many.ends_with("e is failing (mtu), 3 more."), "{many}");
+    let mut common = with_states(&[Failing, Failing]);
+    common.scope = Some(Scope::Common);
+    let common = sentence(&common);
+    assert!(common.starts_with("Every upstream that can be judged is bad at once"), "{common}");
+}
+
+#[test]
+fn an_old_judgement_is_not_passed_off_as_new() {
+    let status = status();
+    assert_eq!(stale(&status, now() + 59.seconds()), None);
+    assert_eq!(stale(&status, now() - 60.seconds()), None);
+    let warning = stale(&status, now() + 200.seconds()).expect("a warning");
+    assert!(warning.starts_with("the newest judgement is 3m 20s old"), "{warning}");
+}
+
+#[test]
+fn stalls_are_a_row_each() {
+    insta::assert_snapshot!(plain(&super::stalls(&stalls(), false)));
+}
+
+#[test]
+fn wide_stalls_add_what_the_cause_rests_on() {
+    insta::assert_snapshot!(plain(&super::stalls(&stalls(), true)));
+}
+
+#[test]
+fn no_stalls_are_no_table() {
+    assert_eq!(super::stalls(&[], false), "");
+}
+
+#[test]
+fn groups_are_by_what_was_asked() {
+    let mut text = String::new();
+    for key in <Key as clap::ValueEnum>::value_variants() {
+        text.push_str(&plain(&grouped(&groups(&stalls(), *key), *key)));
+        text.push('\n');
+    }
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn every_connection_is_in_one_group() {
+    for key in <Key as clap::ValueEnum>::value_variants() {
+        let groups = serde_json::to_value(groups(&stalls(), *key)).expect("JSON");
+        let groups = groups.as_array().expect("a list");
+        let count = |it: &serde_json::Value| {
+            it["stalled"].as_u64().expect("a number") + it["suspect"].as_u64().expect("a number")
+        };
+        assert_eq!(groups.iter().map(count).sum::<u64>(), 5, "{key:?}");
+    }
+}
+
+#[test]
+fn an_upstream_is_explained() {
+    let status = status();
+    insta::assert_snapshot!(plain(&explain_upstream(&status.upstreams[0], &status, &stalls())));
+}
+
+#[test]
+fn an_upstream_that_is_fine_is_explained() {
+    let status = status();
+    insta::assert_snapshot!(plain(&explain_upstream(&status.upstreams[1], &status, &[])));
+}
+
+#[test]
+fn a_connection_is_explained() {
+    insta::assert_snapshot!(plain(&explain_connection(&stalls()[0], &status())));
+}
+
+#[test]
+fn a_peer_that_does_not_read_is_explained() {
+    insta::assert_snapshot!(plain(&explain_connection(&stalls()[3], &status())));
+}
+
+#[test]
+fn every_cause_has_a_next_step() {
+    for cause in Cause::ALL {
+        assert!(!next::steps(*cause, None, None, None).is_empty(), "{cause}");
+        let steps = next::steps(*cause, Some("$(reboot)"), None, None).join("\n");
+        assert!(!steps.contains("reboot"), "{steps}");
+    }
+}
+
+#[test]
+fn check_follows_the_worst_or_the_one_that_was_asked_for() {
+    use State::{Degraded, Failing, Idle, Ok};
+    for (states, upstream, code, begin) in [
+        (&[Ok, Failing][..], None, 2, "TCPSTALL CRITICAL - b: failing for 12.3 s, only large"),
+        (&[Ok, Failing], Some("a"), 0, "TCPSTALL OK - a: 31 of 34 destinations stalled | 'a_"),
+        (&[Degraded, Failing], Some("a"), 1, "TCPSTALL WARNING - a: degraded for"),
+        (&[Degraded, Ok], None, 1, "TCPSTALL WARNING - a: degraded for"),
+        (&[Ok, Ok, Idle], None, 0, "TCPSTALL OK - 2 upstreams ok, 1 idle | "),
+        (&[Ok, Idle], Some("b"), 3, "TCPSTALL UNKNOWN - b: too little traffic to judge | "),
+        (&[Idle, Idle], None, 3, "TCPSTALL UNKNOWN - 0 upstreams ok, 2 idle | "),
+        (&[], None, 3, "TCPSTALL UNKNOWN - no upstream has been seen yet\n"),
+        (&[Ok], Some("x"), 3, "TCPSTALL UNKNOWN - there is no upstream called x; known are a\n"),
+    ] {
+        let (found, line) = check(Result::Ok(&with_states(states)), upstream, now());
+        assert_eq!(found, code, "{line}");
+        assert!(line.starts_with(begin), "{line}");
+        assert_eq!(line.matches('\n').count(), 1, "{line}");
+    }
+}
+
+#[test]
+fn check_gives_performance_data() {
+    let (_, line) = check(Ok(&status()), Some("provider-b"), now());
+    insta::assert_snapshot!(line);
+}
+
+#[test]
+fn check_does_not_know_without_a_daemon_or_with_an_old_judgement() {
+    let (code, line) = check(Err(&"no daemon\nat all | here".to_owned()), None, now());
+    let expected = "TCPSTALL UNKNOWN - no daemon\\u{a}at all / here\n";
+    assert_eq!((code, line.as_str()), (3, expected));
+    let (code, line) = check(Ok(&status()), None, now() + 1.hours());
+    assert_eq!(code, 3);
+    assert!(line.starts_with("TCPSTALL UNKNOWN - the newest judgement is 1h 00m old"), "{line}");
+}
+
+#[test]
+fn names_cannot_break_the_line_of_check() {
+    let mut status = with_states(&[State::Failing]);
+    status.upstreams[0].name = "a|b='c'\n".to_owned();
+    let (_, line) = check(Ok(&status), None, now());
+    assert_eq!((line.matches('|').count(), line.matches('\n').count()), (1, 1), "{line}");
+    assert!(line.contains(r"'a_b__c_\u{a}_stalled'=55"), "{line}");
+}
+
+#[test]
+fn nothing_from_outside_steers_the_terminal() {
+    let bad = "\x1b]0;x\x07\u{202e}\n";
+    let mut status = status();
+    status.upstreams[0].name = bad.to_owned();
+    status.upstreams[0].interface = Some(bad.to_owned());
+    let mut stall = stalls().remove(0);
+    stall.upstream = bad.to_owned();
+    stall.process = Some(bad.to_owned());
+    stall.cgroup = Some(bad.to_owned());
+    stall.because = bad.to_owned();
+    stall.interface = Some(bad.to_owned());
+    let stalls = [stall];
+    let mut event = example::event();
+    event.message = bad.to_owned();
+    let mut texts = vec![
+        super::status(&status, true),
+        super::stalls(&stalls, true),
+        explain_upstream(&status.upstreams[0], &status, &stalls),
+        explain_connection(&stalls[0], &status),
+        unknown_upstream(bad, &status),
+        super::event(&event),
+        check(Ok(&status), None, now()).1,
+    ];
+    for key in <Key as clap::ValueEnum>::value_variants() {
+        texts.push(grouped(&groups(&stalls, *key), *key));
+    }
+    for text in texts {
+        let text = plain(&text);
+        let steers = text.lines().any(|it| it.contains(crate::config::hidden));
+        assert!(!steers && !text.contains("]0;x\n"), "{text:?}");
+    }
+}
+
+#[test]
+fn an_unknown_upstream_is_answered_with_the_known_ones() {
+    let expected = "there is no upstream called x; known are provider-b, provider-a, vpn";
+    assert_eq!(unknown_upstream("x", &status()), expected);
+    let none = unknown_upstream("x", &with_states(&[]));
+    assert_eq!(none, "there is no upstream called x; no upstream has been seen yet");
+    let many = unknown_upstream("x", &with_states(&[State::Ok; 23]));
+    assert!(many.ends_with("t, 3 more (`tcpstall status`)"), "{many}");
+}
+
+#[test]
+fn ids_are_recognised() {
+    for (text, expected) in
+        [("c-7f3a9c01", true), ("c-1127f3a9c01", true), ("c-7f3a", false), ("c-provider", false), ("b", false)]
+    {
+        assert_eq!(is_id(text), expected, "{text}");
+    }
+}
+
+#[test]
+fn doctor_says_what_is_lost() {
+    let check = |feature: &str, ok: bool, required: bool| Check {
+        feature: feature.to_owned(),
+        ok,
+        required,
+        found: "it was tried".to_owned(),
+        lost: "something".to_owned(),
+        remedy: "get it".to_owned(),
+    };
+    let all = [check("btf", true, true), check("owners", false, false), check("bpf", false, true)];
+    insta::assert_snapshot!(plain(&doctor(&all)));
+    let end = |checks: &[Check]| plain(&doctor(checks)).lines().last().map(str::to_owned);
+    let works = "Everything is there: `sudo tcpstall daemon` will work fully.";
+    assert_eq!(end(&all[..1]).as_deref(), Some(works));
+    let partly = "The daemon will work, without 1 item of no great importance.";
+    assert_eq!(end(&all[..2]).as_deref(), Some(partly));
+}

@@ -1,0 +1,221 @@
+//! House rules that a compiler does not know. Each rule is shown a deliberate breach first.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// What the pure part must not contain outside its tests, and why.
+const IMPURE: &[(&str, &str)] = &[
+    ("::now()", "the clock is read in clock.rs; take `now: Time`"),
+    ("std::fs", "no I/O"),
+    ("std::thread", "no threads"),
+    ("tokio", "no runtime"),
+    ("aya", "no kernel"),
+    ("async fn", "nothing to wait for"),
+    (".unwrap()", "impossible input is a value"),
+    (".expect(", "impossible input is a value"),
+    ("panic!(", "impossible input is a value"),
+    ("HashMap", "its order differs from run to run; replay would not repeat"),
+    ("HashSet", "its order differs from run to run; replay would not repeat"),
+];
+
+/// Folder or file, and the modules that it must not import.
+const DIRECTIONS: &[(&str, &[&str])] = &[
+    ("engine", &["sense", "serve", "daemon", "cli", "clock", "api"]),
+    ("model", &["engine", "sense", "serve", "daemon", "cli", "config", "clock", "api"]),
+    ("time", &["engine", "sense", "serve", "daemon", "cli", "config", "clock", "model", "api"]),
+    ("serve", &["engine", "sense", "daemon", "cli"]),
+    ("cli", &["engine"]),
+    ("sense", &["engine", "serve", "daemon", "cli"]),
+];
+
+/// The only files of the kernel programs in which `unsafe` is written; in `main.rs` it is part of
+/// attributes only.
+const UNSAFE_IN_KERNEL: &[&str] = &["kernel.rs", "lib.rs", "main.rs"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
+}
+
+/// All Rust files below a folder, as path and text.
+fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let Ok(entries) = fs::read_dir(folder) else { return found };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            found.push((path, text));
+        }
+    }
+    found.sort();
+    found
+}
+
+fn is_test(path: &Path) -> bool {
+    path.components().any(|it| it.as_os_str() == "tests" || it.as_os_str() == "tests.rs")
+}
+
+/// Lines of code: without comments, and without the tests at the foot.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let end = text.find("#[cfg(test)]\nmod tests {").unwrap_or(text.len());
+    text[..end]
+        .lines()
+        .enumerate()
+        .map(|(number, line)| (number + 1, line.split("//").next().unwrap_or(line)))
+}
+
+/// Sources of a module: `name.rs` and everything in `name/`, tests left out.
+fn module(name: &str) -> Vec<(PathBuf, String)> {
+    let folder = root().join("src");
+    sources(&folder)
+        .into_iter()
+        .filter(|(path, _)| {
+            let inside = path.strip_prefix(&folder).unwrap();
+            inside.starts_with(name) || inside == Path::new(&format!("{name}.rs"))
+        })
+        .filter(|(path, _)| !is_test(path))
+        .collect()
+}
+
+/// Breaches of purity in a text.
+fn impure(text: &str) -> Vec<String> {
+    let mut breaches = Vec::new();
+    for (number, line) in code(text) {
+        for (word, reason) in IMPURE {
+            if line.contains(word) {
+                breaches.push(format!("line {number}: {word}: {reason}"));
+            }
+        }
+    }
+    breaches
+}
+
+/// Imports in a text of modules that it must not know: `crate::name`, alone or in a list.
+fn astray(text: &str, forbidden: &[&str]) -> Vec<String> {
+    let code: String = code(text).map(|(_, line)| line.trim()).collect::<Vec<_>>().join(" ");
+    let mut breaches = Vec::new();
+    for part in code.split("crate::").skip(1) {
+        let names: Vec<&str> = match part.strip_prefix('{') {
+            Some(list) => top_level(list),
+            None => vec![first_word(part)],
+        };
+        for name in names.into_iter().filter(|name| forbidden.contains(name)) {
+            breaches.push(format!("it uses crate::{name}"));
+        }
+    }
+    breaches
+}
+
+/// First words of the entries of `{a::b, c::{d, e}}`, the opening brace already gone.
+fn top_level(list: &str) -> Vec<&str> {
+    let (mut depth, mut start, mut names) = (0_u32, 0, Vec::new());
+    for (place, letter) in list.char_indices() {
+        match letter {
+            '{' => depth += 1,
+            '}' if depth == 0 => {
+                names.push(first_word(list[start..place].trim()));
+                return names;
+            }
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                names.push(first_word(list[start..place].trim()));
+                start = place + 1;
+            }
+            _ => {}
+        }
+    }
+    names
+}
+
+fn first_word(text: &str) -> &str {
+    text.split(|letter: char| !letter.is_alphanumeric() && letter != '_').next().unwrap_or(text)
+}
+
+/// Lines with the keyword `unsafe`; the lint `unsafe_code` has another name.
+fn unsafe_lines(text: &str) -> Vec<(usize, &str)> {
+    code(text)
+        .filter(|(_, line)| {
+            line.split(|letter: char| !letter.is_alphanumeric() && letter != '_')
+                .any(|word| word == "unsafe")
+        })
+        .collect()
+}
+
+#[test]
+fn the_pure_part_is_pure() {
+    let mut files = 0;
+    for name in ["engine", "model", "time"] {
+        for (path, text) in module(name) {
+            files += 1;
+            assert_eq!(impure(&text), [""; 0], "{}", path.display());
+        }
+    }
+    assert!(files >= 10, "only {files} files were found: look at the paths in this test");
+}
+
+#[test]
+fn imports_point_one_way() {
+    for (name, forbidden) in DIRECTIONS {
+        for (path, text) in module(name) {
+            assert_eq!(astray(&text, forbidden), [""; 0], "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn unsafe_stays_at_the_border_to_the_kernel() {
+    for (path, text) in sources(&root().join("src")) {
+        assert_eq!(unsafe_lines(&text), [], "{}", path.display());
+    }
+    let kernel = root().join("../detector-ebpf/src");
+    let mut files = 0;
+    for (path, text) in sources(&kernel) {
+        files += 1;
+        let name = path.strip_prefix(&kernel).unwrap().to_str().unwrap().to_owned();
+        for (number, line) in unsafe_lines(&text) {
+            let place = format!("{name}:{number}: {line}");
+            assert!(UNSAFE_IN_KERNEL.contains(&name.as_str()), "{place}");
+            assert!(name != "main.rs" || line.trim_start().starts_with("#[unsafe("), "{place}");
+            assert!(name != "lib.rs" || line.contains("unsafe impl aya::Pod for"), "{place}");
+        }
+    }
+    assert!(files >= 3, "only {files} files were found: look at the paths in this test");
+}
+
+#[test]
+fn every_pure_file_says_what_it_must_not() {
+    for (path, text) in module("engine") {
+        assert!(text.starts_with("//! PURE."), "{} does not say so", path.display());
+    }
+}
+
+#[test]
+fn each_rule_catches_a_breach() {
+    for (word, _) in IMPURE {
+        assert_eq!(impure(&format!("fn it() {{ {word} }}")).len(), 1, "{word}");
+    }
+    assert_eq!(impure("// Instant::now() is for clock.rs"), [""; 0]);
+    assert_eq!(impure("#[cfg(test)]\nmod tests {\n    it.unwrap();\n}"), [""; 0]);
+    let forbidden = &["sense", "serve"];
+    for breach in [
+        "use crate::sense::decode;",
+        "use crate::{model::Sample, sense::decode};",
+        "use crate::{\n    model::{Sample, State},\n    serve,\n};",
+        "fn it() { crate::serve::bind() }",
+    ] {
+        assert_eq!(astray(breach, forbidden).len(), 1, "{breach}");
+    }
+    for fine in [
+        "use crate::model::{sense, Sample};",
+        "use crate::sensible::decode;",
+        "/// See [`crate::sense::decode`].\nfn it() {}",
+    ] {
+        assert_eq!(astray(fine, forbidden), [""; 0], "{fine}");
+    }
+    assert_eq!(unsafe_lines("unsafe { *it }").len(), 1);
+    assert_eq!(unsafe_lines("#![expect(unsafe_code, reason = \"\")]"), []);
+}
