@@ -2,7 +2,10 @@
 //!
 //! **Invariant:** plain data. Fields are added, never renamed or dropped.
 
-use std::{collections::BTreeMap, net::{IpAddr, SocketAddr}};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

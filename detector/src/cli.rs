@@ -57,6 +57,7 @@ struct Common {
         short,
         long,
         global = true,
+        display_order = 900,
         value_enum,
         value_name = "FORMAT",
         default_value_t,
@@ -64,13 +65,14 @@ struct Common {
     )]
     output: Format,
     /// Short for `-o json`
-    #[arg(long, global = true, conflicts_with = "output")]
+    #[arg(long, global = true, display_order = 901, conflicts_with = "output")]
     json: bool,
     /// Unix socket of the daemon [default: that of the configuration, else
     /// /run/tcpstall/tcpstall.sock]
     #[arg(
         long,
         global = true,
+        display_order = 902,
         value_name = "PATH",
         env = "TCPSTALL_SOCKET",
         hide_env_values = true
@@ -98,7 +100,10 @@ impl Common {
 
     /// Where the daemon is.
     fn socket(&self) -> PathBuf {
-        let overrides = Overrides { socket: self.socket.clone(), ..Overrides::default() };
+        let overrides = Overrides {
+            socket: self.socket.clone(),
+            ..Overrides::default()
+        };
         let file = std::env::var_os(daemon::CONFIG_VARIABLE).map(PathBuf::from);
         Source { file, overrides }.socket()
     }

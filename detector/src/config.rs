@@ -73,7 +73,11 @@ impl Default for Detect {
     fn default() -> Self {
         let v4 = IpNet::V4(ipnet::Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8));
         let v6 = IpNet::V6(ipnet::Ipv6Net::from(std::net::Ipv6Addr::LOCALHOST));
-        Self { stall_after: Duration::from_secs(3), sweep_budget: 0.01, ignore: vec![v4, v6] }
+        Self {
+            stall_after: Duration::from_secs(3),
+            sweep_budget: 0.01,
+            ignore: vec![v4, v6],
+        }
     }
 }
 
@@ -137,7 +141,9 @@ impl Source {
     /// cannot be read or understood, which is for the daemon to complain about.
     pub fn socket(&self) -> PathBuf {
         let socket = self.overrides.socket.clone();
-        socket.or_else(|| self.socket_in_file()).unwrap_or_else(|| DEFAULT_SOCKET.into())
+        socket
+            .or_else(|| self.socket_in_file())
+            .unwrap_or_else(|| DEFAULT_SOCKET.into())
     }
 
     fn socket_in_file(&self) -> Option<PathBuf> {

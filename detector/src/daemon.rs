@@ -52,7 +52,9 @@ const EVENTS_AT_ONCE: usize = 4096;
 /// # Errors
 /// What keeps it from starting, and what to do.
 pub fn run(config: Config, source: &Source) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let result = runtime.block_on(start(config, source));
     // A walk that is still being read must not hold up the end.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -67,8 +69,13 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
     let metrics_address = listener.local_addr()?;
 
     let host = doctor::inspect()?;
-    let log_level = if tracing::enabled!(target: "tcpstall_ebpf", tracing::Level::DEBUG) { 4 } else { 0 };
+    let log_level = if tracing::enabled!(target: "tcpstall_ebpf", tracing::Level::DEBUG) {
+        4
+    } else {
+        0
+    };
     let (mut programs, outlets) = Programs::load(&host.offsets, &host.settings, log_level)?;
+    sys::give_memory_back();
     if log_level > 0 {
         forward_kernel_log(&mut programs)?;
     }
@@ -97,13 +104,21 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
         metrics_address,
         checks: host.checks,
         reload: (true, started_at),
-        host_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        host_name: rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned(),
         published_at: Time(0),
     };
     for input in interfaces {
         daemon.feed(input);
     }
-    let api = async { tokio::join!(serve::serve_socket(&socket, board.clone()), serve::serve_metrics(&listener, board.clone())) };
+    let api = async {
+        tokio::join!(
+            serve::serve_socket(&socket, board.clone()),
+            serve::serve_metrics(&listener, board.clone())
+        )
+    };
     tokio::select! {
         result = daemon.turn(events, topology, source) => result,
         _ = api => Ok(()),
@@ -133,7 +148,11 @@ struct Daemon {
 }
 
 /// What the thread that reads a walk brings back.
-type Read = (Sweeper, anyhow::Result<(Sweep, Cost)>, Option<BTreeMap<u64, Owner>>);
+type Read = (
+    Sweeper,
+    anyhow::Result<(Sweep, Cost)>,
+    Option<BTreeMap<u64, Owner>>,
+);
 
 impl Daemon {
     async fn turn(
@@ -190,7 +209,9 @@ impl Daemon {
     /// Takes in what the ring holds; `true` when it is empty.
     fn take_events(&mut self, ring: &mut RingBuf<MapData>) -> bool {
         for _ in 0..EVENTS_AT_ONCE {
-            let Some(record) = ring.next() else { return true };
+            let Some(record) = ring.next() else {
+                return true;
+            };
             let input = decode::event(&record, self.hz);
             drop(record);
             match input {
@@ -215,7 +236,9 @@ impl Daemon {
 
     fn tell(&self, transition: &Transition) {
         self.board.metrics.observe(transition);
-        let Some(event) = json::event(transition, clock::wall()) else { return };
+        let Some(event) = json::event(transition, clock::wall()) else {
+            return;
+        };
         match event.to {
             State::Failing | State::Degraded => tracing::warn!("{}", event.message),
             State::Ok | State::Idle => tracing::info!("{}", event.message),
@@ -249,7 +272,8 @@ impl Daemon {
             checks: self.checks.clone(),
             reload: Some(self.reload),
         };
-        self.latest.send_replace(Some(Arc::new(Published { snapshot, facts })));
+        self.latest
+            .send_replace(Some(Arc::new(Published { snapshot, facts })));
     }
 
     fn interval(&self) -> Duration {
@@ -307,7 +331,12 @@ impl Daemon {
                 Err(error) => tracing::warn!("{error:#}"),
             }
         }
-        let lost: Vec<_> = self.engine.without_route().take(ROUTES_AT_ONCE).cloned().collect();
+        let lost: Vec<_> = self
+            .engine
+            .without_route()
+            .take(ROUTES_AT_ONCE)
+            .cloned()
+            .collect();
         for sample in lost {
             // Without a route now there is nothing to learn; the stall is shown without next hop.
             if let Ok(Some(input)) = topology.route(&sample).await {
@@ -363,8 +392,10 @@ impl Owners {
     fn wanted(&mut self, engine: &Engine, now: Time) -> BTreeSet<u64> {
         let inodes = engine.inodes_in_trouble();
         self.known.retain(|inode, _| inodes.contains(inode));
-        let new: BTreeSet<_> =
-            inodes.into_iter().filter(|inode| !self.known.contains_key(inode)).collect();
+        let new: BTreeSet<_> = inodes
+            .into_iter()
+            .filter(|inode| !self.known.contains_key(inode))
+            .collect();
         if new.is_empty() || now.since(self.searched_at) < OWNERS_EVERY {
             return BTreeSet::new();
         }
@@ -381,7 +412,11 @@ impl Owners {
 
     fn of(&self, inode: u64) -> Option<serve::Owner> {
         let owner = self.known.get(&inode)?.clone()?;
-        Some(serve::Owner { pid: Some(owner.pid), process: owner.process, cgroup: owner.cgroup })
+        Some(serve::Owner {
+            pid: Some(owner.pid),
+            process: owner.process,
+            cgroup: owner.cgroup,
+        })
     }
 }
 

@@ -34,7 +34,7 @@ use classify::Evidence;
 use connection::Connection;
 use judge::{Held, Opinion};
 use passes::Passes;
-use tally::Tally;
+use tally::{Tally, Troubled};
 
 /// Events of the same wave are judged together.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -79,6 +79,7 @@ struct Record {
     held: Held,
     passes: Passes,
     tally: Tally,
+    troubled: Troubled,
     /// Timeouts that have not been announced.
     timeouts: u64,
     seen_at: Time,
@@ -129,7 +130,8 @@ impl Engine {
         for id in ids {
             self.attribute(id);
         }
-        self.upstreams.retain(|_, record| record.state != State::Idle);
+        self.upstreams
+            .retain(|_, record| record.state != State::Idle);
         self.add_configured(now);
         self.dirty_since.get_or_insert(now);
     }
@@ -240,13 +242,22 @@ impl Engine {
 
     fn in_the_balance(&self) -> bool {
         self.upstreams.values().any(unsettled)
-            || self.connections.values().any(|it| it.phase == Some(Phase::Suspect))
+            || self
+                .connections
+                .values()
+                .any(|it| it.phase == Some(Phase::Suspect))
     }
 
     fn ignored(&self, sample: &Sample) -> bool {
         let remote = sample.remote.ip();
-        sample.next_hop.is_some_and(|hop| hop.interface == crate::model::LOOPBACK)
-            || self.settings.ignore.iter().any(|prefix| prefix.contains(&remote))
+        sample
+            .next_hop
+            .is_some_and(|hop| hop.interface == crate::model::LOOPBACK)
+            || self
+                .settings
+                .ignore
+                .iter()
+                .any(|prefix| prefix.contains(&remote))
     }
 
     fn take_sweep(&mut self, sweep: Sweep, now: Time, transitions: &mut Vec<Transition>) {
@@ -278,7 +289,10 @@ impl Engine {
         if is_new && sample.origin == Origin::Active && self.connections.len() >= CAPACITY {
             return;
         }
-        let was = self.connections.get(&id).and_then(|connection| connection.phase);
+        let was = self
+            .connections
+            .get(&id)
+            .and_then(|connection| connection.phase);
         let news = match self.connections.get_mut(&id) {
             Some(connection) => connection.update(sample, self.generation),
             None => {
@@ -288,13 +302,17 @@ impl Engine {
             }
         };
         self.attribute(id);
-        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
         connection.judge(self.settings.stall_after, now);
         if was.is_none() && connection.phase.is_some() {
             self.troubled_at = Some(now);
             self.urgent = true;
         }
-        let Some(upstream) = connection.upstream.clone() else { return };
+        let Some(upstream) = connection.upstream.clone() else {
+            return;
+        };
         if let Some(since) = news.recovered {
             transitions.push(Transition::StallEnded {
                 id,
@@ -303,7 +321,10 @@ impl Engine {
                 lasted: now.since(since),
             });
         }
-        let record = self.upstreams.entry(upstream).or_insert_with(|| Record::new(now));
+        let record = self
+            .upstreams
+            .entry(upstream)
+            .or_insert_with(|| Record::new(now));
         record.seen_at = now;
         record.timeouts += news.timeouts;
         if let Some(pass) = news.pass {
@@ -329,7 +350,9 @@ impl Engine {
         outcome: Outcome,
         transitions: &mut Vec<Transition>,
     ) {
-        let Some(connection) = self.connections.remove(&id) else { return };
+        let Some(connection) = self.connections.remove(&id) else {
+            return;
+        };
         if let (Some(since), Some(upstream)) = (connection.stalled_since(), &connection.upstream) {
             transitions.push(Transition::StallEnded {
                 id,
@@ -344,23 +367,40 @@ impl Engine {
     fn judge(&mut self, now: Time, transitions: &mut Vec<Transition>) {
         self.judged_at = now;
         self.dirty_since = None;
+        for record in self.upstreams.values_mut() {
+            record.passes.forget(now);
+        }
         self.judge_connections(now, transitions);
         for (name, record) in &mut self.upstreams {
-            record.passes.forget(now);
             record.tally = tally::tally(
-                self.connections.values().filter(|it| it.upstream.as_ref() == Some(name)),
+                self.connections
+                    .values()
+                    .filter(|it| it.upstream.as_ref() == Some(name)),
                 &record.passes,
+                &record.troubled,
                 now,
             );
-            record.held.update(judge::opinion(record.tally.numbers()), now);
+            let stalled = record.tally.stalled().map(|it| (it, now));
+            record.troubled.extend(stalled);
+            record
+                .troubled
+                .retain(|_, at| now.since(*at) < judge::FORGET);
+            record
+                .held
+                .update(judge::opinion(record.tally.numbers()), now);
             // Only a sweep tells whether the repetition that an event announced got through: ask
             // before a worse state is entered.
             self.urgent |= !is_bad(record.state)
                 && matches!(record.held.opinion, Opinion::Abnormal { .. })
-                && self.swept_at.is_none_or(|swept_at| swept_at <= record.held.since);
+                && self
+                    .swept_at
+                    .is_none_or(|swept_at| swept_at <= record.held.since);
             if record.timeouts > 0 {
                 let count = std::mem::take(&mut record.timeouts);
-                transitions.push(Transition::Timeouts { upstream: name.to_string(), count });
+                transitions.push(Transition::Timeouts {
+                    upstream: name.to_string(),
+                    count,
+                });
             }
         }
         self.judge_upstreams(now, transitions);
@@ -368,6 +408,11 @@ impl Engine {
     }
 
     fn judge_connections(&mut self, now: Time, transitions: &mut Vec<Transition>) {
+        let reach: BTreeMap<_, _> = self
+            .upstreams
+            .iter()
+            .map(|(name, record)| (name, record.passes.reach()))
+            .collect();
         for (id, connection) in &mut self.connections {
             connection.judge(self.settings.stall_after, now);
             let (Some(phase), Some(since)) = (connection.phase, connection.waiting_since) else {
@@ -381,9 +426,9 @@ impl Engine {
                     .get(&(hop.netns, hop.interface))
                     .is_some_and(|interface| !interface.up);
             }
-            let record = connection.upstream.as_ref().and_then(|name| self.upstreams.get(name));
-            if let Some(record) = record {
-                evidence.passed = record.passes.since(since, connection.sample.head);
+            let reach = connection.upstream.as_ref().and_then(|it| reach.get(it));
+            if let (Some(reach), Some(head)) = (reach, connection.sample.head) {
+                evidence.passed = reach.since(since, head);
             }
             (connection.cause, connection.because) = classify::cause(&evidence);
             let announce = phase == Phase::Stalled
@@ -405,17 +450,26 @@ impl Engine {
             .upstreams
             .iter()
             .map(|(name, it)| {
-                (name.clone(), judge::next(it.state, it.held.opinion, now.since(it.held.since)))
+                (
+                    name.clone(),
+                    judge::next(it.state, it.held.opinion, now.since(it.held.since)),
+                )
             })
             .collect();
         let judged = next.values().filter(|state| **state != State::Idle).count();
         let bad = next.values().filter(|state| is_bad(**state)).count();
-        let scope = if judged >= 2 && bad == judged { Scope::Common } else { Scope::Upstream };
+        let scope = if judged >= 2 && bad == judged {
+            Scope::Common
+        } else {
+            Scope::Upstream
+        };
         for (name, record) in &mut self.upstreams {
             let to = next.get(name).copied().unwrap_or(record.state);
             let from = record.state;
             // While it is bad and nobody has a stall to show, the cause stays.
-            let cause = is_bad(to).then(|| record.tally.cause().or(record.cause)).flatten();
+            let cause = is_bad(to)
+                .then(|| record.tally.cause().or(record.cause))
+                .flatten();
             let scope = is_bad(to).then_some(scope);
             if (from, record.cause, record.scope) == (to, cause, scope) {
                 continue;
@@ -451,8 +505,17 @@ impl Engine {
             .keys()
             .flatten()
             .map(|hop| attribute::upstream_of_hop(*hop, &self.settings.rules, &self.interfaces))
-            .chain(self.connections.values().filter_map(|it| it.upstream.clone()))
-            .chain(self.settings.rules.iter().map(|rule| Arc::from(rule.name.as_str())))
+            .chain(
+                self.connections
+                    .values()
+                    .filter_map(|it| it.upstream.clone()),
+            )
+            .chain(
+                self.settings
+                    .rules
+                    .iter()
+                    .map(|rule| Arc::from(rule.name.as_str())),
+            )
             .collect();
         self.upstreams.retain(|name, record| {
             used.contains(name)
@@ -469,9 +532,13 @@ impl Record {
             since: now,
             scope: None,
             cause: None,
-            held: Held { opinion: Opinion::TooLittle, since: now },
+            held: Held {
+                opinion: Opinion::TooLittle,
+                since: now,
+            },
             passes: Passes::default(),
             tally: Tally::default(),
+            troubled: Troubled::new(),
             timeouts: 0,
             seen_at: now,
         }
@@ -481,11 +548,19 @@ impl Record {
 /// Sweeps that may miss a connection: one that was stuck is always written, so that its absence
 /// says more than that of a sample.
 fn missed(connection: &Connection) -> u64 {
-    if connection.phase.is_some() { MISSED - 1 } else { MISSED }
+    if connection.phase.is_some() {
+        MISSED - 1
+    } else {
+        MISSED
+    }
 }
 
 fn unsettled(record: &Record) -> bool {
-    is_bad(record.state) || matches!(record.held.opinion, Opinion::Abnormal { .. } | Opinion::Unsure)
+    is_bad(record.state)
+        || matches!(
+            record.held.opinion,
+            Opinion::Abnormal { .. } | Opinion::Unsure
+        )
 }
 
 fn is_bad(state: State) -> bool {

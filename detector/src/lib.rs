@@ -3,14 +3,14 @@
 //!
 //! In the order in which data flows:
 
-pub mod time;
-pub mod model;
 pub mod api;
-pub mod config;
-pub mod engine;
-pub mod sense;
-pub mod clock;
-pub mod serve;
-pub mod daemon;
-pub mod sys;
 pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod daemon;
+pub mod engine;
+pub mod model;
+pub mod sense;
+pub mod serve;
+pub mod sys;
+pub mod time;

@@ -27,8 +27,7 @@ pub use self::{
 };
 use crate::{
     api,
-    model::{ConnectionId, Snapshot},
-    sense::Check,
+    model::{Check, ConnectionId, Snapshot},
     time::Time,
 };
 
@@ -106,7 +105,9 @@ impl Facts {
     /// The wall clock at `time`, which is not after `at`.
     fn wall_at(&self, at: Time, time: Time) -> Timestamp {
         json::to_millisecond(
-            self.wall.checked_sub(at.since(time)).unwrap_or(Timestamp::MIN),
+            self.wall
+                .checked_sub(at.since(time))
+                .unwrap_or(Timestamp::MIN),
         )
     }
 }

@@ -1,11 +1,14 @@
 //! How it is shown: acts, narration, what was measured and when.
 
-use std::{io::IsTerminal, time::Instant};
+use std::{
+    io::IsTerminal,
+    time::{Duration, Instant},
+};
 
 use anstream::println;
 use anstyle::{AnsiColor, Style};
 use anyhow::Result;
-use lab::{Daemon, daemon::Colour};
+use lab::{Daemon, daemon::Colour, signal};
 
 /// Lines of narration are broken here.
 const WIDTH: usize = 88;
@@ -20,13 +23,16 @@ const QUIET: Style = Style::new().italic();
 /// Where it is shown.
 pub(crate) struct Stage {
     act: u8,
+    /// Time to read a paragraph.
+    pause: Duration,
     fault: Option<Instant>,
 }
 
 impl Stage {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(pause: Duration) -> Self {
         Self {
             act: 0,
+            pause,
             fault: None,
         }
     }
@@ -54,6 +60,11 @@ impl Stage {
             println!("{QUIET}{line}{QUIET:#}");
         }
         println!();
+    }
+
+    /// Lets the audience read.
+    pub(crate) fn pause(&self) -> Result<()> {
+        signal::sleep(self.pause)
     }
 
     /// What a measurement found just now.

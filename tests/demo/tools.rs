@@ -87,8 +87,7 @@ pub(crate) fn established(lab: &Lab, upstream: usize) -> Result<Established> {
 /// Both looks side by side.
 pub(crate) fn compare(before: Established, now: Established) -> String {
     format!(
-        "{} established (before: {}); {} of them wait for a retransmission, if one knows \
-         where to look",
+        "{} established (before: {}), {} of them repeat themselves",
         now.connections, before.connections, now.retransmitting
     )
 }

@@ -66,3 +66,18 @@ fn rubbish_and_clients_that_say_nothing_do_no_harm() {
     });
     it_works(world.take_daemon().stop());
 }
+
+#[test]
+fn those_who_watch_do_not_lock_the_others_out() {
+    let Some(mut world) = World::new(1) else {
+        return;
+    };
+    world.traffic(0, 0..20, Load::STEADY);
+    world.watch();
+    let watchers: Vec<_> = (0..100)
+        .map(|_| it_works(world.daemon().events()))
+        .collect();
+    it_works(world.daemon().status());
+    drop(watchers);
+    it_works(world.take_daemon().stop());
+}

@@ -33,7 +33,10 @@ pub(super) fn status(socket: &Path) -> anyhow::Result<api::Status> {
 
 /// The connections that `filter` wants.
 pub(super) fn stalls(socket: &Path, filter: &Filter) -> anyhow::Result<Vec<api::Stall>> {
-    get(socket, &format!("/v1/stalls?{}", serde_urlencoded::to_string(filter)?))
+    get(
+        socket,
+        &format!("/v1/stalls?{}", serde_urlencoded::to_string(filter)?),
+    )
 }
 
 /// What comes out of [`events`].
@@ -57,9 +60,14 @@ pub(super) fn events(
         let mut body = response.into_body();
         let mut pending = Vec::new();
         loop {
-            let frame = timeout(SILENCE, body.frame()).await.map_err(|_| hung(socket, SILENCE))?;
+            let frame = timeout(SILENCE, body.frame())
+                .await
+                .map_err(|_| hung(socket, SILENCE))?;
             let Some(Ok(frame)) = frame else {
-                bail!("the daemon at {} has ended; start it again and ask anew", socket.display());
+                bail!(
+                    "the daemon at {} has ended; start it again and ask anew",
+                    socket.display()
+                );
             };
             pending.extend_from_slice(frame.data_ref().map_or(&[][..], |it| it));
             for news in take(&mut pending).with_context(|| not_understood(socket))? {
@@ -72,7 +80,9 @@ pub(super) fn events(
 fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> anyhow::Result<T> {
     let body = runtime()?.block_on(async {
         let read = read(socket, path);
-        timeout(ANSWER, read).await.map_err(|_| hung(socket, ANSWER))?
+        timeout(ANSWER, read)
+            .await
+            .map_err(|_| hung(socket, ANSWER))?
     })?;
     serde_json::from_slice(&body).with_context(|| not_understood(socket))
 }
@@ -83,27 +93,37 @@ async fn read(socket: &Path, path: &str) -> anyhow::Result<Bytes> {
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
+    Ok(tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?)
 }
 
 /// The answer, if it is a good one.
 async fn ask(socket: &Path, path: &str) -> anyhow::Result<Response<Incoming>> {
-    let stream =
-        UnixStream::connect(socket).await.map_err(|error| not_connected(socket, &error))?;
+    let stream = UnixStream::connect(socket)
+        .await
+        .map_err(|error| not_connected(socket, &error))?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .with_context(|| ended_early(socket))?;
     // It ends with the runtime; what goes wrong in it is told by the request.
     tokio::spawn(connection);
-    let request =
-        Request::get(path).header("host", "tcpstall").body(Empty::<Bytes>::new())?;
-    let response =
-        sender.send_request(request).await.with_context(|| ended_early(socket))?;
+    let request = Request::get(path)
+        .header("host", "tcpstall")
+        .body(Empty::<Bytes>::new())?;
+    let response = sender
+        .send_request(request)
+        .await
+        .with_context(|| ended_early(socket))?;
     if response.status().is_success() {
         return Ok(response);
     }
     let status = response.status();
-    let body = response.into_body().collect().await.with_context(|| ended_early(socket))?;
+    let body = response
+        .into_body()
+        .collect()
+        .await
+        .with_context(|| ended_early(socket))?;
     let why = match serde_json::from_slice::<api::Error>(&body.to_bytes()) {
         Ok(error) => error.error,
         Err(_) => status.to_string(),
@@ -131,7 +151,9 @@ fn not_connected(socket: &Path, error: &io::Error) -> anyhow::Error {
 /// The group that may use the socket.
 fn group_of(socket: &Path) -> String {
     const USUAL: &str = "tcpstall";
-    let Ok(metadata) = std::fs::metadata(socket) else { return USUAL.to_owned() };
+    let Ok(metadata) = std::fs::metadata(socket) else {
+        return USUAL.to_owned();
+    };
     let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
     let name = groups.lines().find_map(|line| {
         let mut fields = line.split(':');
@@ -151,7 +173,10 @@ fn hung(socket: &Path, waited: Duration) -> anyhow::Error {
 }
 
 fn ended_early(socket: &Path) -> String {
-    format!("the daemon at {} has ended before it answered; look at its log", socket.display())
+    format!(
+        "the daemon at {} has ended before it answered; look at its log",
+        socket.display()
+    )
 }
 
 fn not_understood(socket: &Path) -> String {

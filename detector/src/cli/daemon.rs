@@ -1,11 +1,6 @@
 //! `tcpstall daemon`.
 
-use std::{
-    io::IsTerminal,
-    net::SocketAddr,
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{io::IsTerminal, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use tracing_subscriber::EnvFilter;
 
@@ -32,10 +27,20 @@ pub(super) struct Args {
     #[arg(long)]
     check: bool,
     /// Folder for what outlives a restart [default: /var/lib/tcpstall]
-    #[arg(long, value_name = "DIR", env = "TCPSTALL_STATE_DIR", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "TCPSTALL_STATE_DIR",
+        hide_env_values = true
+    )]
     state_dir: Option<PathBuf>,
     /// TCP address of the metrics page [default: 127.0.0.1:19293]
-    #[arg(long, value_name = "ADDRESS", env = "TCPSTALL_METRICS_ADDRESS", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "TCPSTALL_METRICS_ADDRESS",
+        hide_env_values = true
+    )]
     metrics_address: Option<SocketAddr>,
     /// What to log: error, warn, info, debug, trace, or per module such as `info,detector=debug`
     #[arg(
@@ -72,10 +77,17 @@ fn valid(config: &Config, source: &Source) -> String {
     let names: Vec<_> = config.upstreams.iter().map(|it| it.name.as_str()).collect();
     let upstreams = match names.as_slice() {
         [] => "no upstream is named: every next hop is one of its own".to_owned(),
-        names => format!("upstreams, the first that matches wins: {}", names.join(", ")),
+        names => format!(
+            "upstreams, the first that matches wins: {}",
+            names.join(", ")
+        ),
     };
     let path = source.path().display();
-    let found = if source.path().exists() { "is valid" } else { "does not exist, which is fine" };
+    let found = if source.path().exists() {
+        "is valid"
+    } else {
+        "does not exist, which is fine"
+    };
     format!("{path} {found}; {upstreams}\n")
 }
 

@@ -39,7 +39,11 @@ pub(super) fn run(common: &Common) -> anyhow::Result<ExitCode> {
         Format::Table | Format::Wide => output::print(&render::doctor(&checks))?,
     }
     let fit = checks.iter().all(|it| it.ok || !it.required);
-    Ok(if fit { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+    Ok(if fit {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(FAILED)
+    })
 }
 
 fn row(check: &Check) -> Row<'_> {

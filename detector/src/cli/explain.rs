@@ -84,12 +84,7 @@ fn upstream(
     }
 }
 
-fn connection(
-    socket: &Path,
-    status: &api::Status,
-    id: &str,
-    format: Format,
-) -> anyhow::Result<()> {
+fn connection(socket: &Path, status: &api::Status, id: &str, format: Format) -> anyhow::Result<()> {
     let stalls = client::stalls(socket, &Filter::default())?;
     let Some(stall) = stalls.iter().find(|it| it.id == id) else {
         bail!(
@@ -105,8 +100,14 @@ fn connection(
 }
 
 fn evidence<'a>(socket: &Path, upstream: &'a api::Upstream) -> anyhow::Result<Evidence<'a>> {
-    let filter = Filter { upstream: Some(upstream.name.clone()), ..Filter::default() };
-    Ok(Evidence { upstream, stalls: client::stalls(socket, &filter)? })
+    let filter = Filter {
+        upstream: Some(upstream.name.clone()),
+        ..Filter::default()
+    };
+    Ok(Evidence {
+        upstream,
+        stalls: client::stalls(socket, &filter)?,
+    })
 }
 
 fn words(evidence: &Evidence<'_>, status: &api::Status) -> String {

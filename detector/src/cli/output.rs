@@ -53,7 +53,8 @@ pub(super) fn say(words: &impl fmt::Display) {
 
 /// Whether `error` is that the reader of stdout has left.
 pub(super) fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.chain().filter_map(|it| it.downcast_ref::<io::Error>()).any(|it| {
-        it.kind() == io::ErrorKind::BrokenPipe
-    })
+    error
+        .chain()
+        .filter_map(|it| it.downcast_ref::<io::Error>())
+        .any(|it| it.kind() == io::ErrorKind::BrokenPipe)
 }

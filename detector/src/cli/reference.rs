@@ -39,7 +39,12 @@ pub(super) fn completions(args: &Completions) -> anyhow::Result<ExitCode> {
 pub(super) fn man(args: &Man) -> anyhow::Result<ExitCode> {
     match &args.dir {
         Some(dir) => {
-            let failed = || format!("cannot write to {}; name a folder you may write to", dir.display());
+            let failed = || {
+                format!(
+                    "cannot write to {}; name a folder you may write to",
+                    dir.display()
+                )
+            };
             std::fs::create_dir_all(dir).with_context(failed)?;
             clap_mangen::generate_to(Cli::command(), dir).with_context(failed)?;
         }

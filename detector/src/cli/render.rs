@@ -1,7 +1,7 @@
 //! The JSON of the API as lines for people.
 //!
 //! **Invariant:** pure; nothing from outside reaches the text without
-//! [`clean`](crate::serve::words::clean).
+//! `words::clean`.
 
 mod check;
 mod doctor;
@@ -10,6 +10,7 @@ mod groups;
 mod next;
 mod stalls;
 mod status;
+mod story;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -18,10 +19,11 @@ mod units;
 pub(super) use self::{
     check::check,
     doctor::doctor,
-    explain::{explain_connection, explain_upstream},
+    explain::explain_upstream,
     groups::{Key, grouped, groups},
     stalls::stalls,
     status::{event, sentence, stale, status},
+    story::explain_connection,
 };
 use crate::{api, serve::words::clean};
 
@@ -35,8 +37,12 @@ pub(super) fn is_id(text: &str) -> bool {
 pub(super) fn unknown_upstream(name: &str, status: &api::Status) -> String {
     const MOST: usize = 20;
     let total = status.upstreams.len();
-    let mut known: Vec<_> =
-        status.upstreams.iter().take(MOST).map(|it| clean(&it.name)).collect();
+    let mut known: Vec<_> = status
+        .upstreams
+        .iter()
+        .take(MOST)
+        .map(|it| clean(&it.name))
+        .collect();
     if total > MOST {
         known.push(format!("{} more (`tcpstall status`)", total - MOST));
     }

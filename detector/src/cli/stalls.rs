@@ -46,7 +46,11 @@ pub(super) fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
         },
     }
     if stalls.is_empty() && matches!(format, Format::Table | Format::Wide) {
-        let which = if args.filter == Filter::default() { "" } else { " that fits the filters" };
+        let which = if args.filter == Filter::default() {
+            ""
+        } else {
+            " that fits the filters"
+        };
         output::say(&format!("No connection{which} is stalled or suspect."));
     }
     Ok(ExitCode::SUCCESS)

@@ -2,7 +2,11 @@
 
 use std::process::ExitCode;
 
-use super::{Common, client, output::{self, Format}, render};
+use super::{
+    Common, client,
+    output::{self, Format},
+    render,
+};
 use crate::clock;
 
 /// Say which upstream is bad, then a row per upstream

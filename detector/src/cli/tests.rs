@@ -20,7 +20,11 @@ fn help_is_as_promised() {
     for subcommand in command.get_subcommands_mut() {
         let name = subcommand.get_name().to_owned();
         text.push_str(&format!("\n===== tcpstall {name}\n"));
-        let help = subcommand.clone().term_width(100).render_long_help().to_string();
+        let help = subcommand
+            .clone()
+            .term_width(100)
+            .render_long_help()
+            .to_string();
         text.push_str(&help);
     }
     let lines: Vec<_> = text.lines().map(str::trim_end).collect();
@@ -30,7 +34,11 @@ fn help_is_as_promised() {
 #[test]
 fn every_command_has_an_example() {
     for command in Cli::command().get_subcommands() {
-        assert!(command.get_after_long_help().is_some(), "{}", command.get_name());
+        assert!(
+            command.get_after_long_help().is_some(),
+            "{}",
+            command.get_name()
+        );
     }
 }
 
@@ -62,24 +70,54 @@ fn every_flag_is_understood() {
 #[test]
 fn wrong_usage_is_refused() {
     for (line, expected) in [
-        ("tcpstall stalls --cause x", "expected one of blackhole, mtu, loss"),
-        ("tcpstall stalls --min-age 3", "expected a span of time such as 30s or 2m"),
-        ("tcpstall stalls --dst 192.0.2.1/24", "expected a prefix without host bits"),
-        ("tcpstall stalls --by x", "possible values: upstream, nexthop, interface"),
+        (
+            "tcpstall stalls --cause x",
+            "possible values: blackhole, mtu, loss",
+        ),
+        (
+            "tcpstall stalls --min-age 3",
+            "expected a span of time such as 30s or 2m",
+        ),
+        (
+            "tcpstall stalls --dst 192.0.2.1/24",
+            "expected a prefix without host bits",
+        ),
+        (
+            "tcpstall stalls --by x",
+            "possible values: upstream, nexthop, interface",
+        ),
         ("tcpstall status --json -o wide", "cannot be used with"),
-        ("tcpstall daemon --log =", "expected error, warn, info, debug, trace"),
-        ("tcpstall daemon --metrics-address localhost", "invalid socket address"),
+        (
+            "tcpstall daemon --log =",
+            "expected error, warn, info, debug, trace",
+        ),
+        (
+            "tcpstall daemon --metrics-address localhost",
+            "invalid socket address",
+        ),
         ("tcpstall stats", "unrecognized subcommand"),
     ] {
-        let error = parse(line).err().map(|it| it.to_string()).unwrap_or_default();
+        let error = parse(line)
+            .err()
+            .map(|it| it.to_string())
+            .unwrap_or_default();
         assert!(error.contains(expected), "{line}: {error}");
     }
 }
 
 #[test]
 fn json_is_short_for_o_json() {
-    assert_eq!(parse("tcpstall status --json").expect("valid").common.format(), Format::Json);
-    assert_eq!(parse("tcpstall status").expect("valid").common.format(), Format::Table);
+    assert_eq!(
+        parse("tcpstall status --json")
+            .expect("valid")
+            .common
+            .format(),
+        Format::Json
+    );
+    assert_eq!(
+        parse("tcpstall status").expect("valid").common.format(),
+        Format::Table
+    );
 }
 
 #[test]
@@ -100,6 +138,8 @@ fn misused_check_is_recognised() {
 #[test]
 fn only_a_reader_that_left_is_no_failure() {
     let left = std::io::Error::from(std::io::ErrorKind::BrokenPipe);
-    assert!(output::is_closed_pipe(&anyhow::Error::from(left).context("printing")));
+    assert!(output::is_closed_pipe(
+        &anyhow::Error::from(left).context("printing")
+    ));
     assert!(!output::is_closed_pipe(&anyhow::anyhow!("no daemon")));
 }

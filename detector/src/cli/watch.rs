@@ -26,7 +26,9 @@ pub(super) fn run(common: &Common) -> anyhow::Result<ExitCode> {
             Format::Table | Format::Wide => output::print(&render::event(&event)),
         },
         News::Missed(count) => {
-            output::say(&format!("{count} changes were missed: this terminal is too slow"));
+            output::say(&format!(
+                "{count} changes were missed: this terminal is too slow"
+            ));
             Ok(())
         }
     })?;

@@ -56,14 +56,24 @@ impl<'a> Section<'a> {
         table: &'a DeTable<'a>,
         known: &'static [&'static str],
     ) -> Result<Self, Error> {
-        let section = Self { document, name, table };
-        match table.keys().find(|key| !known.contains(&key.get_ref().as_ref())) {
+        let section = Self {
+            document,
+            name,
+            table,
+        };
+        match table
+            .keys()
+            .find(|key| !known.contains(&key.get_ref().as_ref()))
+        {
             None => Ok(section),
             Some(key) => Err(Error {
                 file: document.path.to_owned(),
                 line: Some(document.line(&key.span())),
                 key: Some(section.path(key.get_ref())),
-                problem: Problem::UnknownKey { nearest: nearest(key.get_ref(), known), known },
+                problem: Problem::UnknownKey {
+                    nearest: nearest(key.get_ref(), known),
+                    known,
+                },
             }),
         }
     }
@@ -71,13 +81,22 @@ impl<'a> Section<'a> {
     /// The value of `key`, if it is there.
     pub(super) fn get(&self, key: &str) -> Option<Value<'a>> {
         let value = self.table.get(key)?;
-        Some(Value { document: self.document, key: self.path(key), value })
+        Some(Value {
+            document: self.document,
+            key: self.path(key),
+            value,
+        })
     }
 
     /// `key` should be in this table, which begins at `line`.
     pub(super) fn missing(&self, key: &str, line: usize, problem: Problem) -> Error {
         let file = self.document.path.to_owned();
-        Error { file, line: Some(line), key: Some(self.path(key)), problem }
+        Error {
+            file,
+            line: Some(line),
+            key: Some(self.path(key)),
+            problem,
+        }
     }
 
     fn path(&self, key: &str) -> String {
@@ -107,7 +126,10 @@ impl<'a> Value<'a> {
         read(self.value.get_ref()).ok_or_else(|| {
             let span = self.value.span();
             let found = self.document.text.get(span).unwrap_or_default();
-            self.error(Problem::BadValue { found: shorten(found), expected: expected.to_owned() })
+            self.error(Problem::BadValue {
+                found: shorten(found),
+                expected: expected.to_owned(),
+            })
         })
     }
 
@@ -115,8 +137,11 @@ impl<'a> Value<'a> {
     pub(super) fn list(&self, expected: &str) -> Result<Vec<Value<'a>>, Error> {
         let value: &'a Spanned<DeValue<'a>> = self.value;
         let array = self.read(expected, |_| value.get_ref().as_array())?;
-        let item =
-            |value| Value { document: self.document, key: self.key.clone(), value };
+        let item = |value| Value {
+            document: self.document,
+            key: self.key.clone(),
+            value,
+        };
         Ok(array.iter().map(item).collect())
     }
 
@@ -191,7 +216,9 @@ fn distance(one: &str, other: &str) -> usize {
         let mut corner = i;
         let mut left = i + 1;
         for (b, above) in other.iter().zip(row.iter_mut().skip(1)) {
-            let here = (corner + usize::from(a != *b)).min(left + 1).min(*above + 1);
+            let here = (corner + usize::from(a != *b))
+                .min(left + 1)
+                .min(*above + 1);
             corner = std::mem::replace(above, here);
             left = here;
         }

@@ -82,7 +82,12 @@ impl Error {
             io::ErrorKind::NotFound => Problem::Missing,
             _ => Problem::Unreadable(error.to_string()),
         };
-        Self { file: file.to_owned(), line: None, key: None, problem }
+        Self {
+            file: file.to_owned(),
+            line: None,
+            key: None,
+            problem,
+        }
     }
 
     /// The same, because `key` in `line` of `file` asked for it.
@@ -95,7 +100,12 @@ impl Error {
         let found = format!("{:?}, {what}", self.file.display().to_string());
         let expected = "the path of a readable file, relative to the folder of this one".to_owned();
         let problem = Problem::BadValue { found, expected };
-        Self { file: file.to_owned(), line: Some(line), key: Some(key), problem }
+        Self {
+            file: file.to_owned(),
+            line: Some(line),
+            key: Some(key),
+            problem,
+        }
     }
 }
 
@@ -117,7 +127,12 @@ pub(super) fn utf8<'a>(file: &Path, bytes: &'a [u8]) -> Result<&'a str, Error> {
     std::str::from_utf8(bytes).map_err(|error| {
         let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
         let line = Some(1 + before.iter().filter(|byte| **byte == b'\n').count());
-        Error { file: file.to_owned(), line, key: None, problem: Problem::NotUtf8 }
+        Error {
+            file: file.to_owned(),
+            line,
+            key: None,
+            problem: Problem::NotUtf8,
+        }
     })
 }
 

@@ -12,7 +12,13 @@ use super::{
     error, value,
 };
 
-const TOP: &[&str] = &["metrics_address", "socket", "state_dir", "detect", "upstream"];
+const TOP: &[&str] = &[
+    "metrics_address",
+    "socket",
+    "state_dir",
+    "detect",
+    "upstream",
+];
 const DETECT: &[&str] = &["stall_after", "sweep_budget", "ignore"];
 const UPSTREAM: &[&str] = &[
     "name",
@@ -42,7 +48,10 @@ pub(super) fn config(document: &Document<'_>, read: Read<'_>) -> Result<Config, 
         )?;
     }
     if let Some(value) = top.get("socket") {
-        config.socket = path(&value, r#"an absolute path such as "/run/tcpstall/tcpstall.sock""#)?;
+        config.socket = path(
+            &value,
+            r#"an absolute path such as "/run/tcpstall/tcpstall.sock""#,
+        )?;
     }
     if let Some(value) = top.get("state_dir") {
         config.state_dir = path(&value, r#"an absolute path such as "/var/lib/tcpstall""#)?;
@@ -57,7 +66,9 @@ pub(super) fn config(document: &Document<'_>, read: Read<'_>) -> Result<Config, 
 }
 
 fn path(value: &Value<'_>, expected: &str) -> Result<std::path::PathBuf, Error> {
-    value.string(expected, |text| Path::new(text).is_absolute().then(|| text.into()))
+    value.string(expected, |text| {
+        Path::new(text).is_absolute().then(|| text.into())
+    })
 }
 
 fn detect(section: &Section<'_>) -> Result<Detect, Error> {
@@ -72,7 +83,10 @@ fn detect(section: &Section<'_>) -> Result<Detect, Error> {
         detect.sweep_budget = value.read(expected, |value| {
             let number = value.as_float().map(|it| it.as_str());
             let number = number.or_else(|| value.as_integer().map(|it| it.as_str()))?;
-            number.parse().ok().filter(|share| SWEEP_BUDGET.contains(share))
+            number
+                .parse()
+                .ok()
+                .filter(|share| SWEEP_BUDGET.contains(share))
         })?;
     }
     if let Some(value) = section.get("ignore") {
@@ -83,7 +97,9 @@ fn detect(section: &Section<'_>) -> Result<Detect, Error> {
 
 fn prefixes(value: &Value<'_>) -> Result<Vec<IpNet>, Error> {
     let list = value.list(r#"a list of prefixes such as ["192.0.2.0/24"]"#)?;
-    list.iter().map(|item| item.string(value::A_PREFIX, value::prefix)).collect()
+    list.iter()
+        .map(|item| item.string(value::A_PREFIX, value::prefix))
+        .collect()
 }
 
 fn upstreams(value: &Value<'_>, file: &Path, read: Read<'_>) -> Result<Vec<Rule>, Error> {
@@ -99,7 +115,10 @@ fn upstreams(value: &Value<'_>, file: &Path, read: Read<'_>) -> Result<Vec<Rule>
         let rule = upstream(&section, &name, file, read)?;
         if let Some((_, first_line)) = seen.iter().find(|(seen, _)| *seen == rule.name) {
             let first_line = *first_line;
-            return Err(name.error(Problem::DuplicateName { name: rule.name, first_line }));
+            return Err(name.error(Problem::DuplicateName {
+                name: rule.name,
+                first_line,
+            }));
         }
         seen.push((rule.name.clone(), name.line()));
         rules.push(rule);
@@ -114,9 +133,16 @@ fn upstream(
     read: Read<'_>,
 ) -> Result<Rule, Error> {
     let expected = "a name of 1 to 64 printable characters without \"/\", such as \"provider-b\"";
-    let mut rule = Rule { name: name.string(expected, value::name)?, ..Rule::default() };
+    let mut rule = Rule {
+        name: name.string(expected, value::name)?,
+        ..Rule::default()
+    };
     if let Some(value) = section.get("gateway") {
-        let gateway = |text: &str| text.parse().ok().map(|it: std::net::IpAddr| it.to_canonical());
+        let gateway = |text: &str| {
+            text.parse()
+                .ok()
+                .map(|it: std::net::IpAddr| it.to_canonical())
+        };
         rule.gateway = Some(value.string(r#"an address such as "192.0.2.1""#, gateway)?);
     }
     if let Some(value) = section.get("interface") {
@@ -127,7 +153,10 @@ fn upstream(
         rule.source = Some(value.string(value::A_PREFIX, value::prefix)?);
     }
     if let Some(value) = section.get("mark") {
-        rule.mark = Some(number(&value, "a socket mark from 0 to 4294967295, such as 0x20")?);
+        rule.mark = Some(number(
+            &value,
+            "a socket mark from 0 to 4294967295, such as 0x20",
+        )?);
     }
     if let Some(value) = section.get("vrf") {
         let expected = r#"the name of a VRF such as "blue", at most 15 bytes"#;
@@ -139,9 +168,17 @@ fn upstream(
         rule.netns = Some(number(&value, expected)?);
     }
     rule.destinations = destinations(section, file, read)?;
-    if rule == (Rule { name: rule.name.clone(), ..Rule::default() }) {
+    if rule
+        == (Rule {
+            name: rule.name.clone(),
+            ..Rule::default()
+        })
+    {
         let matchers = UPSTREAM.get(1..).unwrap_or_default();
-        return Err(name.error(Problem::NoMatcher { name: rule.name, matchers }));
+        return Err(name.error(Problem::NoMatcher {
+            name: rule.name,
+            matchers,
+        }));
     }
     Ok(rule)
 }
@@ -171,7 +208,9 @@ fn destinations(
         let bytes = read(&path).map_err(|error| {
             Error::reading(&path, &error).asked_for_by(file, value.line(), value.key().to_owned())
         })?;
-        found.get_or_insert_default().extend(listed(&path, value.key(), &bytes)?);
+        found
+            .get_or_insert_default()
+            .extend(listed(&path, value.key(), &bytes)?);
     }
     Ok(found)
 }

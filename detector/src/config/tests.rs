@@ -12,12 +12,16 @@ use super::*;
 /// Understands `text` as `/etc/tcpstall/tcpstall.toml`, with one list of prefixes beside it.
 fn read(text: &str) -> Result<Config, Error> {
     let files = BTreeMap::from([
-        ("/etc/tcpstall/b.prefixes", "# provider b\n192.0.2.0/24\n\n2001:db8::/32 # v6\n"),
+        (
+            "/etc/tcpstall/b.prefixes",
+            "# provider b\n192.0.2.0/24\n\n2001:db8::/32 # v6\n",
+        ),
         ("/etc/tcpstall/bad.prefixes", "192.0.2.0/24\n10.0.0/8\n"),
     ]);
     parse(Path::new(DEFAULT_CONFIG), text.as_bytes(), &|path| {
         let text = path.to_str().and_then(|path| files.get(path));
-        text.map(|text| text.as_bytes().to_vec()).ok_or(io::ErrorKind::NotFound.into())
+        text.map(|text| text.as_bytes().to_vec())
+            .ok_or(io::ErrorKind::NotFound.into())
     })
 }
 
@@ -30,7 +34,11 @@ fn complaint(text: &str) -> String {
 #[test]
 fn nothing_means_the_defaults() {
     assert_eq!(read(""), Ok(Config::default()));
-    let ignore: Vec<_> = Detect::default().ignore.iter().map(ToString::to_string).collect();
+    let ignore: Vec<_> = Detect::default()
+        .ignore
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     assert_eq!(ignore, ["127.0.0.0/8", "::1/128"]);
 }
 
@@ -61,13 +69,19 @@ fn every_key_is_understood() {
         "#,
     )
     .expect("valid");
-    assert_eq!(config.metrics_address, "[::]:9000".parse().expect("address"));
+    assert_eq!(
+        config.metrics_address,
+        "[::]:9000".parse().expect("address")
+    );
     assert_eq!(config.socket, Path::new("/run/t.sock"));
     assert_eq!(config.state_dir, Path::new("/var/t"));
     assert_eq!(config.detect.stall_after, Duration::from_millis(500));
     assert!((config.detect.sweep_budget - 0.02).abs() < 1e-9);
     let net = |text: &str| prefix(text).expect("prefix");
-    assert_eq!(config.detect.ignore, [net("10.0.0.0/8"), net("192.0.2.7/32")]);
+    assert_eq!(
+        config.detect.ignore,
+        [net("10.0.0.0/8"), net("192.0.2.7/32")]
+    );
     let nets = ["198.51.100.0/24", "192.0.2.0/24", "2001:db8::/32"];
     let first = Rule {
         name: "provider b".into(),
@@ -79,8 +93,11 @@ fn every_key_is_understood() {
         netns: Some(4_026_531_840),
         destinations: Some(nets.into_iter().map(net).collect()),
     };
-    let second =
-        Rule { name: "vpn".into(), interface: Some("wg0".into()), ..Rule::default() };
+    let second = Rule {
+        name: "vpn".into(),
+        interface: Some("wg0".into()),
+        ..Rule::default()
+    };
     assert_eq!(config.upstreams, [first, second]);
 }
 
@@ -105,32 +122,110 @@ fn spans_of_time() {
 #[test]
 fn what_is_wrong_is_said_with_line_and_key() {
     for (text, expected) in [
-        ("\n[detect]\nstall_fter = \"3s\"", "F:3: detect.stall_fter: unknown key; did you mean stall_after?"),
-        ("metrics = 1", "F:1: metrics: unknown key; expected one of metrics_address, socket, state_dir, detect, upstream"),
-        ("[[upstream]]\nname='a'\ngatway='192.0.2.1'", "F:3: upstream.gatway: unknown key; did you mean gateway?"),
-        ("socket = 7", "F:1: socket: found 7, expected an absolute path such as \"/run/tcpstall/tcpstall.sock\""),
-        ("socket = 'run/t.sock'", "F:1: socket: found 'run/t.sock', expected an absolute path such as \"/run/tcpstall/tcpstall.sock\""),
-        ("metrics_address = 'localhost'", "F:1: metrics_address: found 'localhost', expected an address and a port such as \"127.0.0.1:19293\" or \"[::]:19293\""),
-        ("detect = 3", "F:1: detect: found 3, expected a table: [detect]"),
-        ("[detect]\nstall_after = 3", "F:2: detect.stall_after: found 3, expected a span of time such as \"500ms\", \"3s\" or \"2m\" from 500ms to 10m"),
-        ("[detect]\nstall_after = '3 parsecs'", "F:2: detect.stall_after: found '3 parsecs', expected a span of time such as \"500ms\", \"3s\" or \"2m\" from 500ms to 10m"),
-        ("[detect]\nstall_after = '499ms'", "F:2: detect.stall_after: found '499ms', expected a span of time such as \"500ms\", \"3s\" or \"2m\" from 500ms to 10m"),
-        ("[detect]\nstall_after = '601s'", "F:2: detect.stall_after: found '601s', expected a span of time such as \"500ms\", \"3s\" or \"2m\" from 500ms to 10m"),
-        ("[detect]\nsweep_budget = 1", "F:2: detect.sweep_budget: found 1, expected a share of one core from 0.0001 to 0.5, such as 0.01"),
-        ("[detect]\nsweep_budget = nan", "F:2: detect.sweep_budget: found nan, expected a share of one core from 0.0001 to 0.5, such as 0.01"),
-        ("[detect]\nignore = [\n'10.0.0.0/8',\n'10.0.0.1/8']", "F:4: detect.ignore: found '10.0.0.1/8', expected a prefix without host bits such as \"192.0.2.0/24\" or \"2001:db8::/32\", or an address"),
-        ("[detect]\nignore = '10.0.0.0/8'", "F:2: detect.ignore: found '10.0.0.0/8', expected a list of prefixes such as [\"192.0.2.0/24\"]"),
-        ("[upstream]\nname = 'a'", "F:1: upstream: found [upstream], expected tables, each headed by [[upstream]]"),
-        ("[[upstream]]\ngateway = '192.0.2.1'", "F:1: upstream.name: is missing; add a name, such as name = \"provider-b\""),
-        ("[[upstream]]\nname = ''\nmark = 1", "F:2: upstream.name: found '', expected a name of 1 to 64 printable characters without \"/\", such as \"provider-b\""),
-        ("[[upstream]]\nname = 'a/b'\nmark = 1", "F:2: upstream.name: found 'a/b', expected a name of 1 to 64 printable characters without \"/\", such as \"provider-b\""),
-        ("[[upstream]]\nname = 'a'\ngateway = '192.0.2.256'", "F:3: upstream.gateway: found '192.0.2.256', expected an address such as \"192.0.2.1\""),
-        ("[[upstream]]\nname = 'a'\nmark = -1", "F:3: upstream.mark: found -1, expected a socket mark from 0 to 4294967295, such as 0x20"),
-        ("[[upstream]]\nname = 'a'\ninterface = 'a-name-of-16-ch'\nsource = '1/2'", "F:4: upstream.source: found '1/2', expected a prefix without host bits such as \"192.0.2.0/24\" or \"2001:db8::/32\", or an address"),
-        ("[[upstream]]\nname = 'a'", "F:2: upstream.name: upstream \"a\" matches nothing; give at least one of gateway, interface, source, mark, vrf, netns, destinations, destinations_file"),
-        ("[[upstream]]\nname = 'a'\nmark = 1\n[[upstream]]\nname = 'a'\nmark = 2", "F:5: upstream.name: found \"a\", which line 2 uses already; names must differ, so rename one of the two upstreams or merge them"),
-        ("[[upstream]]\nname = 'a'\ndestinations_file = 'c.prefixes'", "F:3: upstream.destinations_file: found \"/etc/tcpstall/c.prefixes\", which does not exist, expected the path of a readable file, relative to the folder of this one"),
-        ("[[upstream]]\nname = 'a'\ndestinations_file = 'bad.prefixes'", "/etc/tcpstall/bad.prefixes:2: upstream.destinations_file: found \"10.0.0/8\", expected a prefix without host bits such as \"192.0.2.0/24\" or \"2001:db8::/32\", or an address, or a comment after #"),
+        (
+            "\n[detect]\nstall_fter = \"3s\"",
+            "F:3: detect.stall_fter: unknown key; did you mean stall_after?",
+        ),
+        (
+            "metrics = 1",
+            "F:1: metrics: unknown key; expected one of metrics_address, socket, state_dir, detect, upstream",
+        ),
+        (
+            "[[upstream]]\nname='a'\ngatway='192.0.2.1'",
+            "F:3: upstream.gatway: unknown key; did you mean gateway?",
+        ),
+        (
+            "socket = 7",
+            "F:1: socket: found 7, expected an absolute path such as \"/run/tcpstall/tcpstall.sock\"",
+        ),
+        (
+            "socket = 'run/t.sock'",
+            "F:1: socket: found 'run/t.sock', expected an absolute path such as \"/run/tcpstall/tcpstall.sock\"",
+        ),
+        (
+            "metrics_address = 'localhost'",
+            "F:1: metrics_address: found 'localhost', expected an address and a port such as \"127.0.0.1:19293\" or \"[::]:19293\"",
+        ),
+        (
+            "detect = 3",
+            "F:1: detect: found 3, expected a table: [detect]",
+        ),
+        (
+            "[detect]\nstall_after = 3",
+            "F:2: detect.stall_after: found 3, expected a span of time such as \"500ms\", \"3s\" or \"2m\" from 500ms to 10m",
+        ),
+        (
+            "[detect]\nstall_after = '3 parsecs'",
+            "F:2: detect.stall_after: found '3 parsecs', expected a span of time such as \"500ms\", \"3s\" or \"2m\" from 500ms to 10m",
+        ),
+        (
+            "[detect]\nstall_after = '499ms'",
+            "F:2: detect.stall_after: found '499ms', expected a span of time such as \"500ms\", \"3s\" or \"2m\" from 500ms to 10m",
+        ),
+        (
+            "[detect]\nstall_after = '601s'",
+            "F:2: detect.stall_after: found '601s', expected a span of time such as \"500ms\", \"3s\" or \"2m\" from 500ms to 10m",
+        ),
+        (
+            "[detect]\nsweep_budget = 1",
+            "F:2: detect.sweep_budget: found 1, expected a share of one core from 0.0001 to 0.5, such as 0.01",
+        ),
+        (
+            "[detect]\nsweep_budget = nan",
+            "F:2: detect.sweep_budget: found nan, expected a share of one core from 0.0001 to 0.5, such as 0.01",
+        ),
+        (
+            "[detect]\nignore = [\n'10.0.0.0/8',\n'10.0.0.1/8']",
+            "F:4: detect.ignore: found '10.0.0.1/8', expected a prefix without host bits such as \"192.0.2.0/24\" or \"2001:db8::/32\", or an address",
+        ),
+        (
+            "[detect]\nignore = '10.0.0.0/8'",
+            "F:2: detect.ignore: found '10.0.0.0/8', expected a list of prefixes such as [\"192.0.2.0/24\"]",
+        ),
+        (
+            "[upstream]\nname = 'a'",
+            "F:1: upstream: found [upstream], expected tables, each headed by [[upstream]]",
+        ),
+        (
+            "[[upstream]]\ngateway = '192.0.2.1'",
+            "F:1: upstream.name: is missing; add a name, such as name = \"provider-b\"",
+        ),
+        (
+            "[[upstream]]\nname = ''\nmark = 1",
+            "F:2: upstream.name: found '', expected a name of 1 to 64 printable characters without \"/\", such as \"provider-b\"",
+        ),
+        (
+            "[[upstream]]\nname = 'a/b'\nmark = 1",
+            "F:2: upstream.name: found 'a/b', expected a name of 1 to 64 printable characters without \"/\", such as \"provider-b\"",
+        ),
+        (
+            "[[upstream]]\nname = 'a'\ngateway = '192.0.2.256'",
+            "F:3: upstream.gateway: found '192.0.2.256', expected an address such as \"192.0.2.1\"",
+        ),
+        (
+            "[[upstream]]\nname = 'a'\nmark = -1",
+            "F:3: upstream.mark: found -1, expected a socket mark from 0 to 4294967295, such as 0x20",
+        ),
+        (
+            "[[upstream]]\nname = 'a'\ninterface = 'a-name-of-16-ch'\nsource = '1/2'",
+            "F:4: upstream.source: found '1/2', expected a prefix without host bits such as \"192.0.2.0/24\" or \"2001:db8::/32\", or an address",
+        ),
+        (
+            "[[upstream]]\nname = 'a'",
+            "F:2: upstream.name: upstream \"a\" matches nothing; give at least one of gateway, interface, source, mark, vrf, netns, destinations, destinations_file",
+        ),
+        (
+            "[[upstream]]\nname = 'a'\nmark = 1\n[[upstream]]\nname = 'a'\nmark = 2",
+            "F:5: upstream.name: found \"a\", which line 2 uses already; names must differ, so rename one of the two upstreams or merge them",
+        ),
+        (
+            "[[upstream]]\nname = 'a'\ndestinations_file = 'c.prefixes'",
+            "F:3: upstream.destinations_file: found \"/etc/tcpstall/c.prefixes\", which does not exist, expected the path of a readable file, relative to the folder of this one",
+        ),
+        (
+            "[[upstream]]\nname = 'a'\ndestinations_file = 'bad.prefixes'",
+            "/etc/tcpstall/bad.prefixes:2: upstream.destinations_file: found \"10.0.0/8\", expected a prefix without host bits such as \"192.0.2.0/24\" or \"2001:db8::/32\", or an address, or a comment after #",
+        ),
     ] {
         assert_eq!(complaint(text), expected, "{text}");
     }
@@ -139,19 +234,30 @@ fn what_is_wrong_is_said_with_line_and_key() {
 #[test]
 fn what_is_not_toml_is_said_with_its_line() {
     let complaint = complaint("\n\nsocket = \n");
-    assert!(complaint.starts_with("F:3: not valid TOML: "), "{complaint}");
+    assert!(
+        complaint.starts_with("F:3: not valid TOML: "),
+        "{complaint}"
+    );
 }
 
 #[test]
 fn what_is_not_utf8_is_said_with_its_line() {
-    let error = parse(Path::new("F"), b"# ok\n# \xff\n", &|_| Err(io::ErrorKind::NotFound.into()));
+    let error = parse(Path::new("F"), b"# ok\n# \xff\n", &|_| {
+        Err(io::ErrorKind::NotFound.into())
+    });
     let error = error.expect_err("must be refused").to_string();
-    assert_eq!(error, "F:2: holds bytes that are not UTF-8; save it as UTF-8 text");
+    assert_eq!(
+        error,
+        "F:2: holds bytes that are not UTF-8; save it as UTF-8 text"
+    );
 }
 
 #[test]
 fn a_file_that_was_asked_for_must_exist() {
-    let source = Source { file: Some(PathBuf::from("/nowhere/t.toml")), ..Source::default() };
+    let source = Source {
+        file: Some(PathBuf::from("/nowhere/t.toml")),
+        ..Source::default()
+    };
     let error = source.load().expect_err("must be refused");
     let expected = "/nowhere/t.toml: there is no such file; create it, or name another one";
     assert_eq!(error.to_string(), expected);
@@ -160,7 +266,10 @@ fn a_file_that_was_asked_for_must_exist() {
 #[test]
 fn a_file_that_cannot_be_read_is_said_so() {
     let folder = tempfile::tempdir().expect("tempdir");
-    let source = Source { file: Some(folder.path().to_owned()), ..Source::default() };
+    let source = Source {
+        file: Some(folder.path().to_owned()),
+        ..Source::default()
+    };
     let error = source.load().expect_err("must be refused").to_string();
     assert!(error.contains("cannot be read (Is a directory"), "{error}");
 }
@@ -170,8 +279,16 @@ fn flags_win_over_the_file() {
     let folder = tempfile::tempdir().expect("tempdir");
     let file = folder.path().join("t.toml");
     std::fs::write(&file, "socket = '/a'\nstate_dir = '/b'\n").expect("write");
-    let overrides = Overrides { socket: Some("/c".into()), ..Overrides::default() };
-    let config = Source { file: Some(file), overrides }.load().expect("valid");
+    let overrides = Overrides {
+        socket: Some("/c".into()),
+        ..Overrides::default()
+    };
+    let config = Source {
+        file: Some(file),
+        overrides,
+    }
+    .load()
+    .expect("valid");
     assert_eq!(config.socket, Path::new("/c"));
     assert_eq!(config.state_dir, Path::new("/b"));
     assert_eq!(config.metrics_address, Config::default().metrics_address);
@@ -181,14 +298,27 @@ fn flags_win_over_the_file() {
 fn a_client_finds_the_socket_although_the_file_is_broken() {
     let folder = tempfile::tempdir().expect("tempdir");
     let file = folder.path().join("t.toml");
-    let source = Source { file: Some(file.clone()), ..Source::default() };
+    let source = Source {
+        file: Some(file.clone()),
+        ..Source::default()
+    };
     assert_eq!(source.socket(), Path::new(DEFAULT_SOCKET));
     std::fs::write(&file, "socket = '/a'\n").expect("write");
     assert_eq!(source.socket(), Path::new("/a"));
     std::fs::write(&file, "socket = 7\n").expect("write");
     assert_eq!(source.socket(), Path::new(DEFAULT_SOCKET));
-    let overrides = Overrides { socket: Some("/c".into()), ..Overrides::default() };
-    assert_eq!(Source { overrides, ..source }.socket(), Path::new("/c"));
+    let overrides = Overrides {
+        socket: Some("/c".into()),
+        ..Overrides::default()
+    };
+    assert_eq!(
+        Source {
+            overrides,
+            ..source
+        }
+        .socket(),
+        Path::new("/c")
+    );
 }
 
 proptest! {

@@ -39,7 +39,9 @@ pub(super) fn name(text: &str) -> Option<String> {
 
 /// The name of an interface (`IFNAMSIZ` is 16 with its final zero).
 pub(super) fn interface(text: &str) -> Option<String> {
-    let clean = !text.chars().any(|char| char == '/' || char.is_whitespace() || hidden(char));
+    let clean = !text
+        .chars()
+        .any(|char| char == '/' || char.is_whitespace() || hidden(char));
     ((1..16).contains(&text.len()) && clean).then(|| text.to_owned())
 }
 

@@ -45,8 +45,14 @@ mod tests {
     fn a_large_host_is_swept_as_often_as_the_budget_allows() {
         let cpu = Duration::from_millis(125);
         assert_eq!(interval(Attention::Quiet, cpu, BUDGET), LONGEST);
-        assert_eq!(interval(Attention::Alert, cpu, BUDGET), Duration::from_millis(12_500));
-        assert_eq!(interval(Attention::Now, cpu, BUDGET), Duration::from_millis(1_250));
+        assert_eq!(
+            interval(Attention::Alert, cpu, BUDGET),
+            Duration::from_millis(12_500)
+        );
+        assert_eq!(
+            interval(Attention::Now, cpu, BUDGET),
+            Duration::from_millis(1_250)
+        );
     }
 
     #[test]

@@ -36,14 +36,18 @@ pub fn upstream_of_hop(hop: NextHop, rules: &[Rule], interfaces: &Interfaces) ->
     rules
         .iter()
         .find(|rule| looks_at_hop_only(rule) && matches_hop(rule, Some(hop), interfaces))
-        .map_or_else(|| discovered(hop, interfaces), |rule| Arc::from(rule.name.as_str()))
+        .map_or_else(
+            || discovered(hop, interfaces),
+            |rule| Arc::from(rule.name.as_str()),
+        )
 }
 
 /// Name of an interface, also of one that is gone.
 pub fn interface_name(netns: NetnsId, index: IfIndex, interfaces: &Interfaces) -> String {
-    interfaces
-        .get(&(netns, index))
-        .map_or_else(|| format!("if{}", index.0), |interface| interface.name.clone())
+    interfaces.get(&(netns, index)).map_or_else(
+        || format!("if{}", index.0),
+        |interface| interface.name.clone(),
+    )
 }
 
 fn discovered(hop: NextHop, interfaces: &Interfaces) -> Arc<str> {
@@ -66,19 +70,24 @@ fn looks_at_hop_only(rule: &Rule) -> bool {
 
 fn matches_hop(rule: &Rule, hop: Option<NextHop>, interfaces: &Interfaces) -> bool {
     let interface = hop.and_then(|hop| interfaces.get(&(hop.netns, hop.interface)));
-    given(&rule.gateway, |gateway| hop.is_some_and(|hop| hop.gateway == Some(*gateway)))
-        && given(&rule.interface, |name| interface.is_some_and(|it| it.name == *name))
-        && given(&rule.vrf, |vrf| {
-            interface.is_some_and(|it| it.vrf.as_ref() == Some(vrf))
-        })
-        && given(&rule.netns, |netns| hop.is_some_and(|hop| hop.netns.0 == *netns))
+    given(&rule.gateway, |gateway| {
+        hop.is_some_and(|hop| hop.gateway == Some(*gateway))
+    }) && given(&rule.interface, |name| {
+        interface.is_some_and(|it| it.name == *name)
+    }) && given(&rule.vrf, |vrf| {
+        interface.is_some_and(|it| it.vrf.as_ref() == Some(vrf))
+    }) && given(&rule.netns, |netns| {
+        hop.is_some_and(|hop| hop.netns.0 == *netns)
+    })
 }
 
 fn matches_sample(rule: &Rule, sample: &Sample) -> bool {
     given(&rule.source, |source| source.contains(&sample.local.ip()))
         && given(&rule.mark, |mark| *mark == sample.mark)
         && given(&rule.destinations, |prefixes| {
-            prefixes.iter().any(|prefix| prefix.contains(&sample.remote.ip()))
+            prefixes
+                .iter()
+                .any(|prefix| prefix.contains(&sample.remote.ip()))
         })
 }
 
@@ -99,7 +108,11 @@ mod tests {
 
     fn hop(gateway: Option<&str>) -> NextHop {
         let gateway = gateway.map(|it| it.parse().unwrap());
-        NextHop { netns: NETNS, interface: WAN, gateway }
+        NextHop {
+            netns: NETNS,
+            interface: WAN,
+            gateway,
+        }
     }
 
     fn interfaces(alias: Option<&str>) -> Interfaces {
@@ -113,7 +126,10 @@ mod tests {
     }
 
     fn rule(change: impl Fn(&mut Rule)) -> Rule {
-        let mut rule = Rule { name: "it".into(), ..Rule::default() };
+        let mut rule = Rule {
+            name: "it".into(),
+            ..Rule::default()
+        };
         change(&mut rule);
         rule
     }
@@ -130,13 +146,22 @@ mod tests {
     #[test]
     fn discovered_names() {
         let name = |gateway, interfaces: &Interfaces| {
-            upstream(&sample(), Some(hop(gateway)), &[], interfaces).unwrap().to_string()
+            upstream(&sample(), Some(hop(gateway)), &[], interfaces)
+                .unwrap()
+                .to_string()
         };
-        assert_eq!(name(Some("10.0.0.1"), &interfaces(Some("provider-a"))), "provider-a");
+        assert_eq!(
+            name(Some("10.0.0.1"), &interfaces(Some("provider-a"))),
+            "provider-a"
+        );
         assert_eq!(name(Some("10.0.0.1"), &interfaces(None)), "10.0.0.1%wan1");
         assert_eq!(name(Some("fe80::1"), &interfaces(None)), "fe80::1%wan1");
         assert_eq!(name(None, &interfaces(None)), "wan1");
-        assert_eq!(name(None, &Interfaces::new()), "if3", "the interface is gone");
+        assert_eq!(
+            name(None, &Interfaces::new()),
+            "if3",
+            "the interface is gone"
+        );
         assert_eq!(upstream(&sample(), None, &[], &interfaces(None)), None);
     }
 
@@ -150,7 +175,10 @@ mod tests {
         let gateway = |it: &str| -> Option<IpAddr> { Some(it.parse().unwrap()) };
         assert!(matches(&|it| it.gateway = gateway("10.0.0.1"), via));
         assert!(!matches(&|it| it.gateway = gateway("10.0.0.2"), via));
-        assert!(!matches(&|it| it.gateway = gateway("10.0.0.1"), Some(hop(None))));
+        assert!(!matches(
+            &|it| it.gateway = gateway("10.0.0.1"),
+            Some(hop(None))
+        ));
         assert!(!matches(&|it| it.gateway = gateway("10.0.0.1"), None));
         assert!(matches(&|it| it.interface = Some("wan1".into()), via));
         assert!(!matches(&|it| it.interface = Some("wan2".into()), via));
@@ -158,13 +186,25 @@ mod tests {
         assert!(!matches(&|it| it.vrf = Some("blue".into()), via));
         assert!(matches(&|it| it.netns = Some(7), via));
         assert!(!matches(&|it| it.netns = Some(8), via));
-        assert!(matches(&|it| it.source = Some("192.0.2.0/24".parse().unwrap()), via));
-        assert!(!matches(&|it| it.source = Some("192.0.3.0/24".parse().unwrap()), via));
+        assert!(matches(
+            &|it| it.source = Some("192.0.2.0/24".parse().unwrap()),
+            via
+        ));
+        assert!(!matches(
+            &|it| it.source = Some("192.0.3.0/24".parse().unwrap()),
+            via
+        ));
         assert!(matches(&|it| it.mark = Some(5), via));
         assert!(!matches(&|it| it.mark = Some(6), via));
         let prefixes = |it: &[&str]| Some(it.iter().map(|it| it.parse().unwrap()).collect());
-        assert!(matches(&|it| it.destinations = prefixes(&["10.0.0.0/8", "198.51.100.0/24"]), via));
-        assert!(!matches(&|it| it.destinations = prefixes(&["10.0.0.0/8"]), via));
+        assert!(matches(
+            &|it| it.destinations = prefixes(&["10.0.0.0/8", "198.51.100.0/24"]),
+            via
+        ));
+        assert!(!matches(
+            &|it| it.destinations = prefixes(&["10.0.0.0/8"]),
+            via
+        ));
         assert!(
             matches(&|it| it.mark = Some(5), None),
             "a rule that does not ask for the next hop needs none"
@@ -177,17 +217,31 @@ mod tests {
 
     #[test]
     fn the_first_rule_that_matches_wins() {
-        let named = |name: &str, mark| Rule { name: name.into(), mark: Some(mark), ..Rule::default() };
+        let named = |name: &str, mark| Rule {
+            name: name.into(),
+            mark: Some(mark),
+            ..Rule::default()
+        };
         let rules = [named("other", 6), named("first", 5), named("second", 5)];
-        let name = upstream(&sample(), Some(hop(None)), &rules, &interfaces(Some("alias")));
+        let name = upstream(
+            &sample(),
+            Some(hop(None)),
+            &rules,
+            &interfaces(Some("alias")),
+        );
         assert_eq!(name.as_deref(), Some("first"));
     }
 
     #[test]
     fn counts_are_shown_under_rules_that_need_nothing_but_the_next_hop() {
-        let by_mark = Rule { name: "marked".into(), mark: Some(5), ..Rule::default() };
+        let by_mark = Rule {
+            name: "marked".into(),
+            mark: Some(5),
+            ..Rule::default()
+        };
         let by_name = rule(|it| it.interface = Some("wan1".into()));
-        let name = |rules: &[Rule]| upstream_of_hop(hop(None), rules, &interfaces(None)).to_string();
+        let name =
+            |rules: &[Rule]| upstream_of_hop(hop(None), rules, &interfaces(None)).to_string();
         assert_eq!(name(&[by_mark.clone(), by_name]), "it");
         assert_eq!(name(&[by_mark]), "wan1");
     }

@@ -80,7 +80,9 @@ impl Evidence {
             && (sample.persist || sample.peer_window == 0)
             && sample.probes <= PROBES_IN_FLIGHT
             && answers(sample);
-        let slack = sample.srtt.map_or(IN_FLIGHT, |srtt| (2 * srtt).max(IN_FLIGHT));
+        let slack = sample
+            .srtt
+            .map_or(IN_FLIGHT, |srtt| (2 * srtt).max(IN_FLIGHT));
         Self {
             window_closed,
             link_down: false,
@@ -98,7 +100,11 @@ impl Evidence {
 /// Whether the peer answered the newest window probe or the one before.
 fn answers(sample: &Sample) -> bool {
     // Probes are spaced by the timeout and its doublings; without probes the timeout itself doubles.
-    let doublings = if sample.persist { u32::from(sample.backoff).min(16) } else { 0 };
+    let doublings = if sample.persist {
+        u32::from(sample.backoff).min(16)
+    } else {
+        0
+    };
     let wait = sample.rto.saturating_mul(1 << doublings);
     sample.at.since(sample.acked_at) <= 2 * wait + IN_FLIGHT
 }
@@ -107,31 +113,60 @@ fn answers(sample: &Sample) -> bool {
 /// words that `explain` uses.
 pub fn cause(evidence: &Evidence) -> (Cause, &'static str) {
     match *evidence {
-        Evidence { window_closed: true, .. } => {
-            (Cause::ZeroWindow, "the peer's window is too small, and the peer keeps saying so")
-        }
-        Evidence { link_down: true, .. } => (Cause::Local, "the outgoing interface is down"),
-        Evidence { neighbour: Some(Reachability::Silent), .. } => {
-            (Cause::Neighbour, "the next hop does not answer on its link")
-        }
-        Evidence { send_error: Some(EBUSY), .. } => {
-            (Cause::Neighbour, "the last copy still waits in this host for the next hop's address")
-        }
-        Evidence { send_error: Some(_), .. } => {
-            (Cause::Local, "this host refuses to send the packet (firewall or route)")
-        }
-        Evidence { nothing_leaves: true, .. } => {
-            (Cause::Local, "data is unsent, the window is open, and nothing is in flight")
-        }
-        Evidence { passed: Passed { smaller: 2.., as_large: false }, .. } => {
-            (Cause::Mtu, "smaller segments got through meanwhile, none of this size did")
-        }
-        Evidence { heard: false, .. } => {
-            (Cause::Blackhole, "nothing has come back since the segment was first sent")
-        }
-        Evidence { heard: true, .. } => {
-            (Cause::Unknown, "acknowledgements arrive, but none for the waiting segment")
-        }
+        Evidence {
+            window_closed: true,
+            ..
+        } => (
+            Cause::ZeroWindow,
+            "the peer's window is too small, and the peer keeps saying so",
+        ),
+        Evidence {
+            link_down: true, ..
+        } => (Cause::Local, "the outgoing interface is down"),
+        Evidence {
+            neighbour: Some(Reachability::Silent),
+            ..
+        } => (Cause::Neighbour, "the next hop does not answer on its link"),
+        Evidence {
+            send_error: Some(EBUSY),
+            ..
+        } => (
+            Cause::Neighbour,
+            "the last copy still waits in this host for the next hop's address",
+        ),
+        Evidence {
+            send_error: Some(_),
+            ..
+        } => (
+            Cause::Local,
+            "this host refuses to send the packet (firewall or route)",
+        ),
+        Evidence {
+            nothing_leaves: true,
+            ..
+        } => (
+            Cause::Local,
+            "data is unsent, the window is open, and nothing is in flight",
+        ),
+        Evidence {
+            passed:
+                Passed {
+                    smaller: 2..,
+                    as_large: false,
+                },
+            ..
+        } => (
+            Cause::Mtu,
+            "smaller segments got through meanwhile, none of this size did",
+        ),
+        Evidence { heard: false, .. } => (
+            Cause::Blackhole,
+            "nothing has come back since the segment was first sent",
+        ),
+        Evidence { heard: true, .. } => (
+            Cause::Unknown,
+            "acknowledgements arrive, but none for the waiting segment",
+        ),
     }
 }
 
@@ -150,29 +185,78 @@ mod tests {
     #[test]
     fn phases_on_both_sides_of_each_limit() {
         let ms = Duration::from_millis;
-        let stuck = |timeouts| Sample { unacked: 1, packets_out: 1, timeouts, ..samples::any() };
-        let probing = |backoff, probes| {
-            Sample { unsent: 1, persist: true, backoff, probes, ..samples::any() }
+        let stuck = |timeouts| Sample {
+            unacked: 1,
+            packets_out: 1,
+            timeouts,
+            ..samples::any()
+        };
+        let probing = |backoff, probes| Sample {
+            unsent: 1,
+            persist: true,
+            backoff,
+            probes,
+            ..samples::any()
         };
         for (name, sample, waited, then) in [
             ("nothing outstanding", samples::any(), ms(9_000_000), None),
-            ("nothing outstanding, old timeouts", Sample { timeouts: 9, ..samples::any() }, ms(9_000), None),
+            (
+                "nothing outstanding, old timeouts",
+                Sample {
+                    timeouts: 9,
+                    ..samples::any()
+                },
+                ms(9_000),
+                None,
+            ),
             ("one timeout", stuck(1), ms(9_000), None),
-            ("two timeouts, just short", stuck(2), ms(2_999), Some(Phase::Suspect)),
-            ("two timeouts, long enough", stuck(2), ms(3_000), Some(Phase::Stalled)),
-            ("one doubling of the probe timer", probing(1, 1), ms(9_000), None),
-            ("two doublings of the probe timer", probing(2, 0), ms(2_999), Some(Phase::Suspect)),
-            ("two unanswered probes", probing(0, 2), ms(3_000), Some(Phase::Stalled)),
+            (
+                "two timeouts, just short",
+                stuck(2),
+                ms(2_999),
+                Some(Phase::Suspect),
+            ),
+            (
+                "two timeouts, long enough",
+                stuck(2),
+                ms(3_000),
+                Some(Phase::Stalled),
+            ),
+            (
+                "one doubling of the probe timer",
+                probing(1, 1),
+                ms(9_000),
+                None,
+            ),
+            (
+                "two doublings of the probe timer",
+                probing(2, 0),
+                ms(2_999),
+                Some(Phase::Suspect),
+            ),
+            (
+                "two unanswered probes",
+                probing(0, 2),
+                ms(3_000),
+                Some(Phase::Stalled),
+            ),
             (
                 "backoff without the probe timer",
-                Sample { persist: false, ..probing(5, 5) },
+                Sample {
+                    persist: false,
+                    ..probing(5, 5)
+                },
                 ms(9_000),
                 None,
             ),
         ] {
             assert_eq!(phase_after(&sample, waited), then, "{name}");
         }
-        assert_eq!(phase(&stuck(5), None, STALL_AFTER, SINCE), Some(Phase::Suspect), "unknown since");
+        assert_eq!(
+            phase(&stuck(5), None, STALL_AFTER, SINCE),
+            Some(Phase::Suspect),
+            "unknown since"
+        );
     }
 
     /// Nothing is known that would name a cause before the last rows.
@@ -182,13 +266,19 @@ mod tests {
         send_error: None,
         nothing_leaves: false,
         neighbour: None,
-        passed: Passed { smaller: 0, as_large: false },
+        passed: Passed {
+            smaller: 0,
+            as_large: false,
+        },
         heard: false,
     };
 
     #[test]
     fn each_row_names_its_cause_and_yields_to_the_rows_above() {
-        let mtu = Passed { smaller: 2, as_large: false };
+        let mtu = Passed {
+            smaller: 2,
+            as_large: false,
+        };
         // From the last row to the first: each is added to all that came before.
         let mut evidence = NOTHING;
         assert_eq!(cause(&evidence).0, Cause::Blackhole);
@@ -213,9 +303,18 @@ mod tests {
 
     #[test]
     fn what_does_not_name_a_cause() {
-        let small = |smaller, as_large| Evidence { passed: Passed { smaller, as_large }, ..NOTHING };
+        let small = |smaller, as_large| Evidence {
+            passed: Passed { smaller, as_large },
+            ..NOTHING
+        };
         for (name, evidence) in [
-            ("a neighbour that answers", Evidence { neighbour: Some(Reachability::Answers), ..NOTHING }),
+            (
+                "a neighbour that answers",
+                Evidence {
+                    neighbour: Some(Reachability::Answers),
+                    ..NOTHING
+                },
+            ),
             ("small segments to one destination", small(1, false)),
             ("large ones pass as well", small(9, true)),
         ] {
@@ -268,13 +367,23 @@ mod tests {
             Evidence::of(&sample, SINCE).window_closed
         };
         assert!(closed(&|_| ()));
-        assert!(closed(&|it| it.peer_window = 1447), "too small for the next segment");
+        assert!(
+            closed(&|it| it.peer_window = 1447),
+            "too small for the next segment"
+        );
         assert!(!closed(&|it| it.peer_window = 1448), "large enough");
-        assert!(closed(&|it| it.probes = 2), "two probes may be on their way");
+        assert!(
+            closed(&|it| it.probes = 2),
+            "two probes may be on their way"
+        );
         assert!(!closed(&|it| it.probes = 3), "nobody answers");
         // 200 ms doubled three times, twice, and what is in flight: 3.45 s.
-        assert!(closed(&|it| it.acked_at = it.at.before(Duration::from_millis(3450))));
-        assert!(!closed(&|it| it.acked_at = it.at.before(Duration::from_millis(3451))));
+        assert!(closed(
+            &|it| it.acked_at = it.at.before(Duration::from_millis(3450))
+        ));
+        assert!(!closed(
+            &|it| it.acked_at = it.at.before(Duration::from_millis(3451))
+        ));
         // A window that shrank under data in flight.
         let shrunk = |it: &mut Sample| {
             (it.persist, it.unacked, it.packets_out, it.head) = (false, 1448, 1, Some(1448));
@@ -300,7 +409,12 @@ mod tests {
     #[test]
     fn nothing_leaves_when_the_window_is_open_and_nothing_is_in_flight() {
         let local = |packets_out, unsent, peer_window| {
-            let sample = Sample { packets_out, unsent, peer_window, ..waiting() };
+            let sample = Sample {
+                packets_out,
+                unsent,
+                peer_window,
+                ..waiting()
+            };
             Evidence::of(&sample, SINCE).nothing_leaves
         };
         assert!(local(0, 1, 1448));

@@ -73,7 +73,11 @@ impl Connection {
     pub fn update(&mut self, sample: Sample, generation: u64) -> News {
         self.generation = generation;
         if sample.at < self.sample.at {
-            return News { pass: None, timeouts: 0, recovered: None };
+            return News {
+                pass: None,
+                timeouts: 0,
+                recovered: None,
+            };
         }
         let progressed = sample.snd_una != self.sample.snd_una;
         let before = if progressed { 0 } else { self.sample.timeouts };
@@ -82,7 +86,11 @@ impl Connection {
                 .then(|| Pass::between(Some(&self.sample), &sample, self.destination))
                 .flatten(),
             timeouts: u64::from(sample.timeouts.saturating_sub(before)),
-            recovered: if progressed { self.stalled_since() } else { None },
+            recovered: if progressed {
+                self.stalled_since()
+            } else {
+                None
+            },
         };
         self.waiting_since = if progressed {
             // The head that waits now was not the head when the acknowledgement came.
@@ -123,7 +131,18 @@ impl Connection {
 
     /// When it was last shown not to get through: the newest repetition that followed a timeout.
     pub fn failed_at(&self) -> Time {
-        if self.sample.packets_out == 0 { self.sample.at } else { self.sample.sent_at }
+        if self.sample.packets_out == 0 {
+            self.sample.at
+        } else {
+            self.sample.sent_at
+        }
+    }
+
+    /// Whether data waits and a timer has run out: what a sweep calls suspicious.
+    pub fn is_behind(&self) -> bool {
+        let sample = &self.sample;
+        let probed = sample.persist && (sample.backoff > 0 || sample.probes > 0);
+        sample.outstanding() > 0 && (sample.timeouts > 0 || probed)
     }
 
     /// Whether this stall is held against anybody: the peer's window is the peer's doing.
@@ -182,14 +201,28 @@ mod tests {
         let sample = waiting();
         let (connection, _) = Connection::new(sample.clone(), 0);
         assert_eq!(connection.waiting_since, sample.stuck_since);
-        let unknown = Sample { stuck_since: None, ..sample.clone() };
+        let unknown = Sample {
+            stuck_since: None,
+            ..sample.clone()
+        };
         let (mut connection, _) = Connection::new(unknown.clone(), 0);
         assert_eq!(connection.waiting_since, Some(sample.at));
         connection.update(later(&unknown, 100, |_| ()), 0);
-        assert_eq!(connection.waiting_since, Some(sample.at), "no later than known");
+        assert_eq!(
+            connection.waiting_since,
+            Some(sample.at),
+            "no later than known"
+        );
         connection.update(later(&sample, 200, |_| ()), 0);
-        assert_eq!(connection.waiting_since, sample.stuck_since, "the kernel knew better");
-        assert_eq!(Connection::new(samples::any(), 0).0.waiting_since, None, "nothing waits");
+        assert_eq!(
+            connection.waiting_since, sample.stuck_since,
+            "the kernel knew better"
+        );
+        assert_eq!(
+            Connection::new(samples::any(), 0).0.waiting_since,
+            None,
+            "nothing waits"
+        );
     }
 
     #[test]
@@ -205,15 +238,28 @@ mod tests {
         });
         let news = connection.update(moved.clone(), 1);
         assert_eq!(news.recovered, sample.stuck_since);
-        assert_eq!(news.pass.map(|pass| (pass.at_least, pass.at_most)), Some((500, 500)));
+        assert_eq!(
+            news.pass.map(|pass| (pass.at_least, pass.at_most)),
+            Some((500, 500))
+        );
         assert_eq!(connection.waiting_since, None);
         let news = connection.update(later(&moved, 400, |_| ()), 2);
-        assert_eq!(news, News { pass: None, timeouts: 0, recovered: None });
+        assert_eq!(
+            news,
+            News {
+                pass: None,
+                timeouts: 0,
+                recovered: None
+            }
+        );
     }
 
     #[test]
     fn a_sequence_number_that_wraps_is_progress_like_any_other() {
-        let sample = Sample { snd_una: u32::MAX, ..waiting() };
+        let sample = Sample {
+            snd_una: u32::MAX,
+            ..waiting()
+        };
         let (mut connection, _) = Connection::new(sample.clone(), 0);
         connection.announced = Some(Cause::Blackhole);
         let news = connection.update(later(&sample, 1, |it| it.snd_una = 3), 0);
@@ -242,7 +288,14 @@ mod tests {
         let (mut connection, _) = Connection::new(sample.clone(), 0);
         let mut old = later(&sample, 0, |it| it.snd_una = 99);
         old.at = sample.at.before(ms(1));
-        assert_eq!(connection.update(old, 7), News { pass: None, timeouts: 0, recovered: None });
+        assert_eq!(
+            connection.update(old, 7),
+            News {
+                pass: None,
+                timeouts: 0,
+                recovered: None
+            }
+        );
         assert_eq!((connection.sample, connection.generation), (sample, 7));
     }
 
@@ -250,21 +303,39 @@ mod tests {
     fn in_trouble_it_keeps_the_next_hop_under_which_the_trouble_began() {
         let (mut connection, _) = Connection::new(waiting(), 0);
         let with = |by, timeouts, hop| {
-            later(&waiting(), by, |it| (it.timeouts, it.next_hop) = (timeouts, hop))
+            later(&waiting(), by, |it| {
+                (it.timeouts, it.next_hop) = (timeouts, hop)
+            })
         };
         connection.update(with(1, 3, None), 0);
-        assert_eq!(connection.next_hop, Some(world::hop(0)), "the kernel forgot it");
+        assert_eq!(
+            connection.next_hop,
+            Some(world::hop(0)),
+            "the kernel forgot it"
+        );
         connection.update(with(2, 4, Some(world::hop(1))), 0);
-        assert_eq!(connection.next_hop, Some(world::hop(0)), "the kernel took another");
+        assert_eq!(
+            connection.next_hop,
+            Some(world::hop(0)),
+            "the kernel took another"
+        );
         connection.update(with(3, 0, None), 0);
         assert_eq!(connection.next_hop, Some(world::hop(0)));
         connection.update(with(4, 0, Some(world::hop(1))), 0);
-        assert_eq!(connection.next_hop, Some(world::hop(1)), "it is well and has moved");
+        assert_eq!(
+            connection.next_hop,
+            Some(world::hop(1)),
+            "it is well and has moved"
+        );
     }
 
     #[test]
     fn a_sweep_does_not_take_away_what_only_events_carry() {
-        let event = Sample { origin: Origin::Timeout, send_error: Some(16), ..waiting() };
+        let event = Sample {
+            origin: Origin::Timeout,
+            send_error: Some(16),
+            ..waiting()
+        };
         let (mut connection, _) = Connection::new(event.clone(), 0);
         let swept = |by| {
             later(&event, by, |it| {
@@ -272,9 +343,15 @@ mod tests {
             })
         };
         connection.update(swept(1), 0);
-        assert_eq!((connection.sample.send_error, connection.sample.head), (Some(16), Some(500)));
+        assert_eq!(
+            (connection.sample.send_error, connection.sample.head),
+            (Some(16), Some(500))
+        );
         connection.update(later(&event, 2, |it| it.send_error = None), 0);
-        assert_eq!(connection.sample.send_error, None, "an event without it does");
+        assert_eq!(
+            connection.sample.send_error, None,
+            "an event without it does"
+        );
         connection.update(later(&event, 3, |it| it.send_error = Some(1)), 0);
         connection.update(later(&swept(4), 0, |it| it.snd_una += 1), 0);
         assert_eq!(connection.sample.send_error, None, "and so does progress");
@@ -284,7 +361,16 @@ mod tests {
     fn it_failed_when_it_was_last_sent_or_with_nothing_in_flight_when_it_was_seen() {
         let sent_at = waiting().at.before(ms(77));
         let failed = |packets_out| {
-            Connection::new(Sample { sent_at, packets_out, ..waiting() }, 0).0.failed_at()
+            Connection::new(
+                Sample {
+                    sent_at,
+                    packets_out,
+                    ..waiting()
+                },
+                0,
+            )
+            .0
+            .failed_at()
         };
         assert_eq!(failed(1), sent_at);
         assert_eq!(failed(0), waiting().at);

@@ -63,9 +63,15 @@ pub fn opinion(votes: Votes) -> Opinion {
     }
     let chance = at_least(votes.stalled, votes.active, BASELINE);
     if votes.stalled >= FEWEST && chance < DOUBT {
-        return Opinion::Abnormal { most: 2 * votes.stalled >= votes.active };
+        return Opinion::Abnormal {
+            most: 2 * votes.stalled >= votes.active,
+        };
     }
-    if chance >= USUAL { Opinion::Normal } else { Opinion::Unsure }
+    if chance >= USUAL {
+        Opinion::Normal
+    } else {
+        Opinion::Unsure
+    }
 }
 
 /// How sure a state is, 0 to 1: against it stands the chance that the votes came about otherwise.
@@ -85,7 +91,8 @@ pub fn confidence(state: State, votes: Votes) -> f64 {
 ///       │                         └──── normal 4 s ──────────┐     ▼ 0.4 s  │ 4 s
 ///       └────────── nothing for 5 min ────────────────────── failing ───────┘
 /// ```
-/// `held` is how long the opinion has been the same.
+/// Unsure for 4 s takes `failing` to `degraded`, and for 30 s that to `ok`: it is not surely abnormal
+/// any more. `held` is how long the opinion has been the same.
 pub fn next(state: State, opinion: Opinion, held: Duration) -> State {
     use Opinion as O;
     use State as S;
@@ -95,8 +102,9 @@ pub fn next(state: State, opinion: Opinion, held: Duration) -> State {
         (S::Idle, O::Normal) => S::Ok,
         (S::Idle | S::Ok | S::Degraded, O::Abnormal { most: true }) if entered => S::Failing,
         (S::Idle | S::Ok, O::Abnormal { most: false }) if entered => S::Degraded,
-        (S::Failing, O::Abnormal { most: false }) if left => S::Degraded,
+        (S::Failing, O::Abnormal { most: false } | O::Unsure) if left => S::Degraded,
         (S::Degraded | S::Failing, O::Normal) if left => S::Ok,
+        (S::Degraded, O::Unsure) if held >= FADE => S::Ok,
         (S::Ok, O::TooLittle) if held >= FADE => S::Idle,
         (S::Degraded | S::Failing, O::TooLittle) if held >= FORGET => S::Idle,
         (S::Idle | S::Ok, O::Abnormal { .. })
@@ -144,7 +152,10 @@ impl Held {
     /// of "surely abnormal" running only for the milder claim.
     pub fn update(&mut self, opinion: Opinion, now: Time) {
         if self.opinion != opinion {
-            *self = Self { opinion, since: now };
+            *self = Self {
+                opinion,
+                since: now,
+            };
         }
     }
 }
@@ -214,7 +225,8 @@ mod tests {
             (S::Ok, O::TooLittle, ms(30_000), S::Idle),
             (S::Degraded, most, ms(400), S::Failing),
             (S::Degraded, some, ms(1_000_000), S::Degraded),
-            (S::Degraded, O::Unsure, ms(1_000_000), S::Degraded),
+            (S::Degraded, O::Unsure, ms(29_999), S::Degraded),
+            (S::Degraded, O::Unsure, ms(30_000), S::Ok),
             (S::Degraded, O::Normal, ms(3_999), S::Degraded),
             (S::Degraded, O::Normal, ms(4_000), S::Ok),
             (S::Degraded, O::TooLittle, ms(299_999), S::Degraded),
@@ -222,13 +234,18 @@ mod tests {
             (S::Failing, most, ms(1_000_000), S::Failing),
             (S::Failing, some, ms(3_999), S::Failing),
             (S::Failing, some, ms(4_000), S::Degraded),
-            (S::Failing, O::Unsure, ms(1_000_000), S::Failing),
+            (S::Failing, O::Unsure, ms(3_999), S::Failing),
+            (S::Failing, O::Unsure, ms(4_000), S::Degraded),
             (S::Failing, O::Normal, ms(3_999), S::Failing),
             (S::Failing, O::Normal, ms(4_000), S::Ok),
             (S::Failing, O::TooLittle, ms(299_999), S::Failing),
             (S::Failing, O::TooLittle, ms(300_000), S::Idle),
         ] {
-            assert_eq!(next(state, opinion, held), then, "{state} {opinion:?} {held:?}");
+            assert_eq!(
+                next(state, opinion, held),
+                then,
+                "{state} {opinion:?} {held:?}"
+            );
         }
     }
 

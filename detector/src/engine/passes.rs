@@ -4,7 +4,7 @@
 //! connection it says how many bytes and how many segments were sent, which bounds the largest:
 //! at least the mean, at most all bytes but one in each of the others.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use super::classify::Passed;
 use crate::{
@@ -14,8 +14,10 @@ use crate::{
 
 /// How long a pass is remembered.
 pub const MEMORY: Duration = Duration::from_secs(60);
-/// How many passes an upstream remembers.
-const CAPACITY: usize = 4096;
+/// Segments up to which the mean over a connection's whole life is taken for that of now.
+const LIFE: u32 = 100;
+/// How many passes of each destination are remembered.
+const CAPACITY: usize = 16;
 
 /// Data was acknowledged: proof that segments of some size got through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,79 +35,195 @@ pub struct Pass {
 impl Pass {
     /// What the difference between two samples of a connection proves; without an `earlier` one,
     /// what its whole life until now proves. `None` when nothing was acknowledged.
-    pub fn between(earlier: Option<&Sample>, later: &Sample, destination: Destination) -> Option<Self> {
+    pub fn between(
+        earlier: Option<&Sample>,
+        later: &Sample,
+        destination: Destination,
+    ) -> Option<Self> {
         let acked_before = earlier.map_or(0, |sample| sample.bytes_acked);
         let bytes = later.bytes_acked.saturating_sub(acked_before);
         // The byte that stands for SYN is counted as acknowledged.
-        let bytes = if earlier.is_none() { bytes.saturating_sub(1) } else { bytes };
+        let bytes = if earlier.is_none() {
+            bytes.saturating_sub(1)
+        } else {
+            bytes
+        };
         if bytes == 0 {
             return None;
         }
         let sent_before = earlier.map_or(0, |sample| sample.segments_out);
         let repeated = earlier.map_or(0, |sample| sample.retransmissions);
         let in_flight_before = earlier.map_or(0, |sample| sample.packets_out);
-        let sent = later.segments_out.wrapping_sub(sent_before).wrapping_add(in_flight_before);
+        let sent = later
+            .segments_out
+            .wrapping_sub(sent_before)
+            .wrapping_add(in_flight_before);
         let repeated = later.retransmissions.wrapping_sub(repeated);
-        let segments = sent.saturating_sub(repeated).saturating_sub(later.packets_out).max(1);
+        let segments = sent
+            .saturating_sub(repeated)
+            .saturating_sub(later.packets_out)
+            .max(1);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let largest = bytes.saturating_sub(segments - 1).max(1);
+        // A long life says little of the moment of the last acknowledgement.
+        let says_much = earlier.is_some() || segments <= LIFE;
+        let mean = if says_much {
+            bytes.div_ceil(segments)
+        } else {
+            1
+        };
         Some(Self {
             at: later.acked_at,
             destination,
-            at_least: bytes.div_ceil(segments).min(later.mss),
+            at_least: mean.min(later.mss),
             at_most: largest.min(later.mss),
         })
     }
 
-    /// Whether a segment as large as `head` surely, or nearly so, got through.
+    /// Whether a segment as large as `head` surely, or nearly so, got through. Nearly, since a
+    /// message rarely fills its last segment: 4,000 bytes in three have a mean of 1,334.
     pub fn carries(&self, head: Option<u32>) -> bool {
-        head.is_none_or(|head| u64::from(self.at_least) * 20 >= u64::from(head) * 19)
+        head.is_none_or(|head| u64::from(self.at_least) * 10 >= u64::from(head) * 9)
     }
 }
 
-/// The passes of one upstream, oldest first.
+/// The passes of one upstream, by destination, oldest first.
 #[derive(Debug, Clone, Default)]
-pub struct Passes(Vec<Pass>);
+pub struct Passes(BTreeMap<Destination, Vec<Pass>>);
 
 impl Passes {
-    /// Remembers one.
+    /// Remembers one; of each destination the newest are kept.
     pub fn add(&mut self, pass: Pass) {
-        let place = self.0.partition_point(|other| other.at <= pass.at);
-        self.0.insert(place, pass);
-        if self.0.len() > CAPACITY {
-            self.0.drain(..CAPACITY / 4);
+        let passes = self.0.entry(pass.destination).or_default();
+        let place = passes.partition_point(|other| other.at <= pass.at);
+        passes.insert(place, pass);
+        if passes.len() > CAPACITY {
+            passes.remove(0);
         }
     }
 
     /// Forgets what is too old.
     pub fn forget(&mut self, now: Time) {
         let horizon = now.before(MEMORY);
-        let old = self.0.partition_point(|pass| pass.at < horizon);
-        self.0.drain(..old);
+        self.0.retain(|_, passes| {
+            passes.retain(|pass| pass.at >= horizon);
+            !passes.is_empty()
+        });
     }
 
-    /// All later than `since`.
-    pub fn after(&self, since: Time) -> &[Pass] {
-        let from = self.0.partition_point(|pass| pass.at <= since);
-        &self.0[from..]
+    /// Destinations from which something came later than `since`.
+    pub fn heard_after(&self, since: Time) -> impl Iterator<Item = Destination> {
+        self.0
+            .iter()
+            .filter(move |(_, passes)| passes.last().is_some_and(|pass| pass.at > since))
+            .map(|(destination, _)| *destination)
     }
 
-    /// What got through since a segment of `head` bytes began to wait.
-    pub fn since(&self, since: Time, head: Option<u32>) -> Passed {
-        let Some(head) = head else { return Passed::default() };
-        let mut smaller = BTreeSet::new();
-        let mut doubtful = BTreeSet::new();
-        for pass in self.after(since) {
-            if pass.carries(Some(head)) {
-                return Passed { smaller: smaller.len(), as_large: true };
+    /// Whether a segment as large as `head` got through to `destination` later than `since`.
+    pub fn carried(&self, destination: Destination, since: Time, head: Option<u32>) -> bool {
+        let passes = self.0.get(&destination).map_or(&[][..], Vec::as_slice);
+        let newer = passes.iter().rev().take_while(|pass| pass.at > since);
+        newer.into_iter().any(|pass| pass.carries(head))
+    }
+
+    /// Everything, in a form in which one question costs little.
+    pub fn reach(&self) -> Reach {
+        let mut passes: Vec<_> = self.0.values().flatten().copied().collect();
+        passes.sort_by_key(|pass| pass.at);
+        let mut suffixes = Vec::with_capacity(passes.len());
+        let mut so_far = Extremes::default();
+        for pass in passes.iter().rev() {
+            so_far.largest = so_far.largest.max(pass.at_least);
+            so_far
+                .smallest
+                .add(pass.destination, std::cmp::Reverse(pass.at_most));
+            if pass.at_least < pass.at_most {
+                so_far.probable.add(pass.destination, pass.at_least);
             }
-            if pass.at_most < head {
-                smaller.insert(pass.destination);
-            } else if u64::from(pass.at_least) * 2 > u64::from(head) {
-                doubtful.insert(pass.destination);
-            }
+            suffixes.push(so_far);
         }
-        Passed { smaller: smaller.len(), as_large: doubtful.len() > smaller.len() }
+        suffixes.reverse();
+        let times = passes.into_iter().map(|pass| pass.at).collect();
+        Reach { times, suffixes }
+    }
+}
+
+/// What got through an upstream after any moment.
+#[derive(Debug, Clone)]
+pub struct Reach {
+    /// When something got through, oldest first.
+    times: Vec<Time>,
+    /// The extremes from each of these moments on.
+    suffixes: Vec<Extremes>,
+}
+
+/// The sizes that say most.
+#[derive(Debug, Clone, Copy, Default)]
+struct Extremes {
+    /// The largest that surely got through.
+    largest: u32,
+    /// The two destinations to which the smallest got through.
+    smallest: Two<std::cmp::Reverse<u32>>,
+    /// The two destinations with the largest means that are not certain.
+    probable: Two<u32>,
+}
+
+/// The best of two different destinations.
+#[derive(Debug, Clone, Copy)]
+struct Two<T> {
+    best: Option<(T, Destination)>,
+    second: Option<(T, Destination)>,
+}
+
+impl<T> Default for Two<T> {
+    fn default() -> Self {
+        Self {
+            best: None,
+            second: None,
+        }
+    }
+}
+
+impl<T: Ord + Copy> Two<T> {
+    fn add(&mut self, destination: Destination, value: T) {
+        let beats = |place: Option<(T, Destination)>| place.is_none_or(|(held, _)| value > held);
+        let is_best = self.best.is_some_and(|(_, holder)| holder == destination);
+        if beats(self.best) {
+            if !is_best {
+                self.second = self.best;
+            }
+            self.best = Some((value, destination));
+        } else if !is_best && beats(self.second) {
+            self.second = Some((value, destination));
+        }
+    }
+
+    fn values(self) -> impl Iterator<Item = T> {
+        [self.best, self.second]
+            .into_iter()
+            .flatten()
+            .map(|(value, _)| value)
+    }
+}
+
+impl Reach {
+    /// What got through since a segment of `head` bytes began to wait.
+    ///
+    /// In order:
+    /// 1. a segment as large surely did
+    /// 2. smaller ones surely did, to two destinations: those count
+    /// 3. to two destinations the mean was above half of it: probably as large
+    pub fn since(&self, since: Time, head: u32) -> Passed {
+        let from = self.times.partition_point(|at| *at <= since);
+        let Some(extremes) = self.suffixes.get(from) else {
+            return Passed::default();
+        };
+        let smaller = extremes.smallest.values().filter(|it| it.0 < head).count();
+        let probable = |mean: &u32| u64::from(*mean) * 2 > u64::from(head);
+        let sure = u64::from(extremes.largest) * 10 >= u64::from(head) * 9;
+        let as_large =
+            sure || (smaller < 2 && extremes.probable.values().filter(probable).count() >= 2);
+        Passed { smaller, as_large }
     }
 }
 
@@ -119,11 +237,27 @@ mod tests {
     const AT: Time = Time(500_000_000_000);
 
     fn pass(number: u16, at_least: u32, at_most: u32) -> Pass {
-        Pass { at: AT, destination: destination(number), at_least, at_most }
+        Pass {
+            at: AT,
+            destination: destination(number),
+            at_least,
+            at_most,
+        }
     }
 
-    fn counted(bytes_acked: u64, segments_out: u32, retransmissions: u32, packets_out: u32) -> Sample {
-        Sample { bytes_acked, segments_out, retransmissions, packets_out, ..samples::any() }
+    fn counted(
+        bytes_acked: u64,
+        segments_out: u32,
+        retransmissions: u32,
+        packets_out: u32,
+    ) -> Sample {
+        Sample {
+            bytes_acked,
+            segments_out,
+            retransmissions,
+            packets_out,
+            ..samples::any()
+        }
     }
 
     #[test]
@@ -134,12 +268,32 @@ mod tests {
         let before = counted(1001, 10, 2, 1);
         for (name, later, then) in [
             ("nothing acknowledged", counted(1001, 12, 4, 1), None),
-            ("the one in flight", counted(1101, 10, 2, 0), Some((100, 100))),
+            (
+                "the one in flight",
+                counted(1101, 10, 2, 0),
+                Some((100, 100)),
+            ),
             ("it and another", counted(1301, 11, 2, 0), Some((150, 299))),
-            ("repeats are not further segments", counted(1101, 13, 5, 0), Some((100, 100))),
-            ("who is in flight now proves nothing", counted(1101, 15, 2, 5), Some((100, 100))),
-            ("at most a full segment", counted(21_001, 25, 2, 0), Some((1250, 1448))),
-            ("more than can be", counted(1_000_001, 11, 2, 0), Some((1448, 1448))),
+            (
+                "repeats are not further segments",
+                counted(1101, 13, 5, 0),
+                Some((100, 100)),
+            ),
+            (
+                "who is in flight now proves nothing",
+                counted(1101, 15, 2, 5),
+                Some((100, 100)),
+            ),
+            (
+                "at most a full segment",
+                counted(21_001, 25, 2, 0),
+                Some((1250, 1448)),
+            ),
+            (
+                "more than can be",
+                counted(1_000_001, 11, 2, 0),
+                Some((1448, 1448)),
+            ),
         ] {
             assert_eq!(between(Some(&before), &later), then, "{name}");
         }
@@ -153,13 +307,17 @@ mod tests {
         let before = counted(1001, u32::MAX - 1, u32::MAX, 0);
         let later = counted(1301, 2, 0, 0);
         let pass = Pass::between(Some(&before), &later, destination(1)).unwrap();
-        assert_eq!((pass.at_least, pass.at_most), (100, 298), "four sent, one of them a repeat");
+        assert_eq!(
+            (pass.at_least, pass.at_most),
+            (100, 298),
+            "four sent, one of them a repeat"
+        );
     }
 
     #[test]
-    fn a_pass_carries_what_is_at_most_a_twentieth_larger() {
-        assert!(pass(1, 950, 1448).carries(Some(1000)));
-        assert!(!pass(1, 949, 1448).carries(Some(1000)));
+    fn a_pass_carries_what_is_at_most_a_tenth_larger() {
+        assert!(pass(1, 900, 1448).carries(Some(1000)));
+        assert!(!pass(1, 899, 1448).carries(Some(1000)));
         assert!(pass(1, 1, 1).carries(None), "of unknown size");
     }
 
@@ -168,36 +326,71 @@ mod tests {
         let since = |passes: &[Pass]| {
             let mut all = Passes::default();
             passes.iter().for_each(|pass| all.add(*pass));
-            let passed = all.since(AT.before(Duration::from_secs(1)), Some(1000));
+            let passed = all.reach().since(AT.before(Duration::from_secs(1)), 1000);
             (passed.smaller, passed.as_large)
         };
         assert_eq!(since(&[]), (0, false));
-        assert_eq!(since(&[pass(1, 50, 100), pass(1, 50, 100)]), (1, false), "by destination");
+        assert_eq!(
+            since(&[pass(1, 50, 100), pass(1, 50, 100)]),
+            (1, false),
+            "by destination"
+        );
         assert_eq!(since(&[pass(1, 50, 999), pass(2, 50, 999)]), (2, false));
-        assert_eq!(since(&[pass(1, 50, 1000)]), (0, false), "it may have been as large");
+        assert_eq!(
+            since(&[pass(1, 50, 1000)]),
+            (0, false),
+            "it may have been as large"
+        );
         assert_eq!(since(&[pass(1, 50, 100), pass(2, 1000, 1448)]), (1, true));
-        assert_eq!(since(&[pass(1, 501, 1448)]), (0, true), "probably as large");
-        assert_eq!(since(&[pass(1, 500, 1448)]), (0, false), "probably not");
-        assert_eq!(since(&[pass(1, 50, 100), pass(2, 600, 1448)]), (1, false), "as many each way");
+        let probable = [pass(1, 501, 1448), pass(2, 501, 1448)];
+        assert_eq!(since(&probable), (0, true), "probably as large");
+        assert_eq!(since(&probable[..1]), (0, false), "to one destination only");
+        let twice = [pass(1, 501, 1448), pass(1, 502, 1448)];
+        assert_eq!(since(&twice), (0, false), "the same destination twice");
+        let less = [pass(1, 500, 1448), pass(2, 501, 1448)];
+        assert_eq!(since(&less), (0, false), "half of it is not more than half");
+        let surely_smaller = [pass(1, 50, 100), pass(2, 50, 100), probable[0], probable[1]];
+        assert_eq!(since(&surely_smaller), (2, false), "what is sure counts");
         let mut all = Passes::default();
         all.add(pass(1, 50, 100));
-        assert_eq!(all.since(AT, Some(1000)), Passed::default(), "not later");
-        assert_eq!(all.since(Time(0), None), Passed::default(), "unknown head");
+        assert_eq!(all.reach().since(AT, 1000), Passed::default(), "not later");
     }
 
     #[test]
     fn memory_ends() {
         let mut all = Passes::default();
         for seconds in [3, 1, 2] {
-            all.add(Pass { at: Time(seconds * 1_000_000_000), ..pass(1, 1, 1) });
+            all.add(Pass {
+                at: Time(seconds * 1_000_000_000),
+                ..pass(seconds as u16, 1, 1)
+            });
         }
-        assert!(all.after(Time(0)).is_sorted_by_key(|pass| pass.at));
+        assert_eq!(all.heard_after(Time(1_000_000_000)).count(), 2);
         all.forget(Time(2_000_000_000).after(MEMORY));
-        assert_eq!(all.after(Time(0)).len(), 2);
+        assert_eq!(all.heard_after(Time(0)).count(), 2);
+        all.forget(Time(4_000_000_000).after(MEMORY));
+        assert_eq!(all.heard_after(Time(0)).count(), 0);
         for _ in 0..3 * CAPACITY {
             all.add(pass(1, 1, 1));
         }
-        assert!(all.after(Time(0)).len() <= CAPACITY);
+        assert_eq!(all.reach().times.len(), CAPACITY);
+    }
+
+    #[test]
+    fn what_was_carried_later() {
+        let mut all = Passes::default();
+        all.add(pass(1, 1000, 1448));
+        let earlier = AT.before(Duration::from_nanos(1));
+        assert!(all.carried(destination(1), earlier, Some(1000)));
+        assert!(!all.carried(destination(1), AT, Some(1000)), "not later");
+        assert!(
+            !all.carried(destination(1), earlier, Some(1448)),
+            "too small"
+        );
+        assert!(
+            !all.carried(destination(2), earlier, Some(1000)),
+            "elsewhere"
+        );
     }
 
     proptest! {

@@ -2,9 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Engine, Record, attribute, connection::Connection, is_bad, judge, tally, tally::Tally};
+use super::{
+    Engine, Record, attribute, connection::Connection, is_bad, judge, tally, tally::Tally,
+};
 use crate::{
-    model::{Cause, Excluded, LOOPBACK, Phase, Snapshot, Stall, State, Upstream},
+    model::{Cause, Counts, Excluded, LOOPBACK, Phase, Snapshot, Stall, State, Upstream},
     time::Time,
 };
 
@@ -17,8 +19,12 @@ impl Engine {
             .map(|(name, record)| (name.clone(), self.describe(name, record)))
             .collect();
         self.add_counts(&mut upstreams, now);
-        let mut stalls: Vec<_> =
-            self.connections.iter().filter_map(|(_, connection)| self.stall(connection)).collect();
+        self.add_troubled(&mut upstreams);
+        let mut stalls: Vec<_> = self
+            .connections
+            .iter()
+            .filter_map(|(_, connection)| self.stall(connection))
+            .collect();
         stalls.sort_by_key(|stall| stall.since);
         for stall in &stalls {
             if let Some(upstream) = upstreams.get_mut(stall.upstream.as_str()) {
@@ -68,13 +74,19 @@ impl Engine {
 
     /// Of the stalled destinations: how many are in use through others, and how many do well there.
     fn counterfactual(&self, name: &Arc<str>, tally: &Tally) -> (u32, u32) {
-        let others: Vec<_> =
-            self.upstreams.iter().filter(|(other, _)| *other != name).map(|(_, it)| it).collect();
+        let others: Vec<_> = self
+            .upstreams
+            .iter()
+            .filter(|(other, _)| *other != name)
+            .map(|(_, it)| it)
+            .collect();
         let mut elsewhere = 0;
         let mut fine = 0;
         for destination in tally.stalled() {
-            let votes: Vec<_> =
-                others.iter().filter_map(|it| it.tally.votes.get(&destination)).collect();
+            let votes: Vec<_> = others
+                .iter()
+                .filter_map(|it| it.tally.votes.get(&destination))
+                .collect();
             elsewhere += u32::from(!votes.is_empty());
             fine += u32::from(votes.contains(&&tally::Vote::Fine));
         }
@@ -90,7 +102,12 @@ impl Engine {
             let upstream = upstreams
                 .entry(name.clone())
                 .or_insert_with(|| self.describe(&name, &Record::new(now)));
-            upstream.next_hops.insert(hop, *counts);
+            // The kernel counts the ones in trouble where their route leads now, if anywhere.
+            let healthy = Counts {
+                suspicious: 0,
+                ..*counts
+            };
+            upstream.next_hops.insert(hop, healthy);
             for (reason, count) in [
                 (Excluded::Idle, counts.idle),
                 (Excluded::Waiting, counts.waiting),
@@ -103,9 +120,26 @@ impl Engine {
         }
     }
 
+    /// Counts connections whose timers are behind at the next hop under which that began.
+    fn add_troubled(&self, upstreams: &mut BTreeMap<Arc<str>, Upstream>) {
+        for connection in self.connections.values().filter(|it| it.is_behind()) {
+            let Some(hop) = connection.next_hop else {
+                continue;
+            };
+            let name = connection.upstream.as_ref();
+            if let Some(upstream) = name.and_then(|name| upstreams.get_mut(name)) {
+                upstream.next_hops.entry(hop).or_default().suspicious += 1;
+            }
+        }
+    }
+
     fn stall(&self, connection: &Connection) -> Option<Stall> {
         let phase = connection.phase?;
-        let upstream = connection.upstream.as_deref().unwrap_or("unknown").to_owned();
+        let upstream = connection
+            .upstream
+            .as_deref()
+            .unwrap_or("unknown")
+            .to_owned();
         let votes_stalled = self.upstreams.get(upstream.as_str()).is_some_and(|record| {
             is_bad(record.state)
                 && matches!(
@@ -146,7 +180,10 @@ fn add_stall(upstream: &mut Upstream, stall: &Stall) {
     match stall.phase {
         Phase::Suspect => *upstream.suspect.entry(stall.next_hop).or_default() += 1,
         Phase::Stalled => {
-            *upstream.stalled.entry((stall.next_hop, stall.cause)).or_default() += 1;
+            *upstream
+                .stalled
+                .entry((stall.next_hop, stall.cause))
+                .or_default() += 1;
         }
     }
     if stall.cause == Cause::ZeroWindow {
@@ -159,4 +196,3 @@ fn add_stall(upstream: &mut Upstream, stall: &Stall) {
         *oldest = (*oldest).min(stall.since);
     }
 }
-

@@ -1,9 +1,6 @@
 //! PURE. One destination, one vote.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{connection::Connection, judge::Votes, passes::Passes};
 use crate::{
@@ -13,11 +10,14 @@ use crate::{
 
 /// A destination is active when data was acknowledged within this time, or waits.
 pub const ACTIVE: Duration = Duration::from_secs(10);
-/// A stall that was last tested longer ago than this yields to newer progress elsewhere on the
-/// same upstream: after a long outage the timers of stuck connections are minutes apart.
+/// A stall that was last tested longer ago than this yields when others that shared it have
+/// recovered: after a long outage the timers of stuck connections are minutes apart.
 const STALE: Duration = Duration::from_secs(8);
-/// Progress at so many other destinations outweighs a stall that was not tested for long.
+/// So many of those must have recovered at least.
 const QUORUM: usize = 3;
+
+/// When destinations last voted "stalled".
+pub type Troubled = BTreeMap<Destination, Time>;
 
 /// A destination's vote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,10 @@ impl Tally {
     /// The numbers.
     pub fn numbers(&self) -> Votes {
         let stalled = self.stalled().count();
-        Votes { active: count(self.votes.len()), stalled: count(stalled) }
+        Votes {
+            active: count(self.votes.len()),
+            stalled: count(stalled),
+        }
     }
 
     /// Destinations that vote "stalled".
@@ -70,7 +73,10 @@ impl Tally {
             }
         }
         let most = causes.values().copied().max()?;
-        causes.into_iter().find(|(_, votes)| *votes == most).map(|(cause, _)| cause)
+        causes
+            .into_iter()
+            .find(|(_, votes)| *votes == most)
+            .map(|(cause, _)| cause)
     }
 }
 
@@ -79,45 +85,85 @@ impl Tally {
 /// For each destination, in order:
 /// 1. no connection in trouble: fine if data was acknowledged lately, else no vote
 /// 2. a segment as large as the one that waits got through to it after its last failure: fine
-/// 3. its last failure is old, and such segments got through to three others since: no vote
+/// 3. its last failure is old, and of the destinations that were stalled together with it at
+///    least three have recovered since, and half as many as wait like it: no vote
 /// 4. otherwise stalled, with the cause of the connection that failed last
+///
+/// Destinations that were fine all along do not speak for those that are not: only a change does.
 pub fn tally<'a>(
     connections: impl Iterator<Item = &'a Connection>,
     passes: &Passes,
+    troubled: &Troubled,
     now: Time,
 ) -> Tally {
+    let mut tally = Tally::default();
+    for destination in passes.heard_after(now.before(ACTIVE)) {
+        tally.votes.insert(destination, Vote::Fine);
+    }
+    let mut stale = Vec::new();
+    for (destination, stuck) in by_destination(connections) {
+        tally.surplus += stuck.connections - 1;
+        let failed_at = stuck.newest.failed_at();
+        let head = stuck.newest.sample.head;
+        let carried = passes.carried(destination, failed_at, head);
+        let vote = if carried {
+            Vote::Fine
+        } else {
+            Vote::Stalled(stuck.newest.cause)
+        };
+        tally.votes.insert(destination, vote);
+        if !carried && now.since(failed_at) > STALE {
+            stale.push((destination, stuck.newest));
+        }
+    }
+    let waiting = stale.len();
+    let overtaken: Vec<_> = stale
+        .into_iter()
+        .filter(|(_, newest)| {
+            let recovered = recovered_since(newest, passes, troubled, &tally);
+            recovered >= QUORUM && 2 * recovered >= waiting
+        })
+        .map(|(destination, _)| destination)
+        .collect();
+    for destination in overtaken {
+        tally.votes.remove(&destination);
+    }
+    tally
+}
+
+/// How many destinations that were stalled together with `stuck` have recovered since it last
+/// failed, with segments as large as the one that it waits for.
+fn recovered_since(
+    stuck: &Connection,
+    passes: &Passes,
+    troubled: &Troubled,
+    tally: &Tally,
+) -> usize {
+    let (failed_at, head) = (stuck.failed_at(), stuck.sample.head);
+    passes
+        .heard_after(failed_at)
+        .filter(|other| tally.votes.get(other) == Some(&Vote::Fine))
+        .filter(|other| troubled.get(other).copied() >= stuck.waiting_since)
+        .filter(|other| passes.carried(*other, failed_at, head))
+        .count()
+}
+
+/// Connections in trouble, by destination.
+fn by_destination<'a>(
+    connections: impl Iterator<Item = &'a Connection>,
+) -> BTreeMap<Destination, Stuck<'a>> {
     let mut stuck: BTreeMap<Destination, Stuck<'_>> = BTreeMap::new();
     for connection in connections.filter(|connection| connection.counts()) {
-        let entry = stuck
-            .entry(connection.destination)
-            .or_insert(Stuck { newest: connection, connections: 0 });
+        let entry = stuck.entry(connection.destination).or_insert(Stuck {
+            newest: connection,
+            connections: 0,
+        });
         entry.connections += 1;
         if connection.failed_at() > entry.newest.failed_at() {
             entry.newest = connection;
         }
     }
-    let mut tally = Tally::default();
-    for pass in passes.after(now.before(ACTIVE)) {
-        tally.votes.insert(pass.destination, Vote::Fine);
-    }
-    for (destination, Stuck { newest, connections }) in stuck {
-        let failed_at = newest.failed_at();
-        let carried: BTreeSet<_> = passes
-            .after(failed_at)
-            .iter()
-            .filter(|pass| pass.carries(newest.sample.head))
-            .map(|pass| pass.destination)
-            .collect();
-        if carried.contains(&destination) {
-            tally.votes.insert(destination, Vote::Fine);
-        } else if now.since(failed_at) > STALE && carried.len() >= QUORUM {
-            tally.votes.remove(&destination);
-        } else {
-            tally.votes.insert(destination, Vote::Stalled(newest.cause));
-        }
-        tally.surplus += connections - 1;
-    }
-    tally
+    stuck
 }
 
 struct Stuck<'a> {
@@ -165,12 +211,29 @@ mod tests {
     }
 
     fn votes(connections: &[Connection], passes: &[(u16, u64, u32)]) -> Tally {
+        // All others were stalled as well, a moment ago.
+        let troubled = (2..9)
+            .map(|number| (destination(number), Time(u64::MAX)))
+            .collect();
+        votes_after(&troubled, connections, passes)
+    }
+
+    fn votes_after(
+        troubled: &Troubled,
+        connections: &[Connection],
+        passes: &[(u16, u64, u32)],
+    ) -> Tally {
         let mut all = Passes::default();
         for (number, milliseconds, at_least) in passes {
             let (at, destination) = (ago(*milliseconds), destination(*number));
-            all.add(Pass { at, destination, at_least: *at_least, at_most: 1448 });
+            all.add(Pass {
+                at,
+                destination,
+                at_least: *at_least,
+                at_most: 1448,
+            });
         }
-        tally(connections.iter(), &all, NOW)
+        tally(connections.iter(), &all, troubled, NOW)
     }
 
     fn vote(tally: &Tally, number: u16) -> Option<Vote> {
@@ -188,9 +251,21 @@ mod tests {
         let stuck = [stuck(1, Cause::Blackhole, 1000)];
         let stalled = Some(Vote::Stalled(Cause::Blackhole));
         assert_eq!(vote(&votes(&stuck, &[(1, 999, 950)]), 1), Some(Vote::Fine));
-        assert_eq!(vote(&votes(&stuck, &[(1, 1000, 950)]), 1), stalled, "not after");
-        assert_eq!(vote(&votes(&stuck, &[(1, 999, 949)]), 1), stalled, "not as large");
-        assert_eq!(vote(&votes(&stuck, &[(2, 999, 950)]), 1), stalled, "not to it");
+        assert_eq!(
+            vote(&votes(&stuck, &[(1, 1000, 950)]), 1),
+            stalled,
+            "not after"
+        );
+        assert_eq!(
+            vote(&votes(&stuck, &[(1, 999, 899)]), 1),
+            stalled,
+            "not as large"
+        );
+        assert_eq!(
+            vote(&votes(&stuck, &[(2, 999, 950)]), 1),
+            stalled,
+            "not to it"
+        );
     }
 
     #[test]
@@ -203,11 +278,35 @@ mod tests {
         assert_eq!(of(8_001, &three), None);
         assert_eq!(of(8_000, &three), stalled, "tested a moment ago");
         assert_eq!(of(8_001, &three[..2]), stalled, "two others are too few");
-        assert_eq!(of(8_001, &[(2, 100, 950), (2, 90, 950), (3, 100, 950)]), stalled, "and not three");
-        let small = three.map(|(number, at, _)| (number, at, 949));
+        assert_eq!(
+            of(8_001, &[(2, 100, 950), (2, 90, 950), (3, 100, 950)]),
+            stalled,
+            "and not three"
+        );
+        let small = three.map(|(number, at, _)| (number, at, 899));
         assert_eq!(of(8_001, &small), stalled, "what passes is smaller");
         let earlier = three.map(|(number, _, size)| (number, 8_500, size));
         assert_eq!(of(8_001, &earlier), stalled, "that was before");
+    }
+
+    #[test]
+    fn rule_3_needs_others_that_shared_the_trouble_and_enough_of_them() {
+        let stalled = Some(Vote::Stalled(Cause::Blackhole));
+        let three = [(2, 100, 950), (3, 100, 950), (4, 100, 950)];
+        let one = [stuck(1, Cause::Blackhole, 8_001)];
+        let of = |troubled: &Troubled| vote(&votes_after(troubled, &one, &three), 1);
+        assert_eq!(of(&Troubled::new()), stalled, "fine all along");
+        let before = one[0]
+            .waiting_since
+            .unwrap()
+            .before(Duration::from_nanos(1));
+        let earlier = (2..5).map(|number| (destination(number), before)).collect();
+        assert_eq!(of(&earlier), stalled, "well again before it began");
+        let many: Vec<_> = (11..18)
+            .map(|it| stuck(it, Cause::Blackhole, 8_001))
+            .collect();
+        assert_eq!(vote(&votes(&many[..6], &three), 11), None, "three of six");
+        assert_eq!(vote(&votes(&many, &three), 11), stalled, "three of seven");
     }
 
     #[test]
@@ -217,7 +316,13 @@ mod tests {
         let tally = votes(&[stuck(1, Cause::Blackhole, 1000), second], &[]);
         assert_eq!(vote(&tally, 1), Some(Vote::Stalled(Cause::Mtu)));
         assert_eq!(tally.surplus, 1);
-        assert_eq!(tally.numbers(), Votes { active: 1, stalled: 1 });
+        assert_eq!(
+            tally.numbers(),
+            Votes {
+                active: 1,
+                stalled: 1
+            }
+        );
     }
 
     #[test]
@@ -233,19 +338,33 @@ mod tests {
         let mut probing = stuck(1, Cause::Local, 60_000);
         (probing.sample.packets_out, probing.sample.at) = (0, NOW);
         let passes = [(2, 100, 950), (3, 100, 950), (4, 100, 950)];
-        assert_eq!(vote(&votes(&[probing], &passes), 1), Some(Vote::Stalled(Cause::Local)));
+        assert_eq!(
+            vote(&votes(&[probing], &passes), 1),
+            Some(Vote::Stalled(Cause::Local))
+        );
     }
 
     #[test]
     fn the_cause_is_that_of_the_most() {
         let tally = votes(
-            &[stuck(1, Cause::Mtu, 0), stuck(2, Cause::Mtu, 0), stuck(3, Cause::Blackhole, 0)],
+            &[
+                stuck(1, Cause::Mtu, 0),
+                stuck(2, Cause::Mtu, 0),
+                stuck(3, Cause::Blackhole, 0),
+            ],
             &[(4, 0, 1)],
         );
         assert_eq!(tally.cause(), Some(Cause::Mtu));
         assert_eq!((tally.stalled().count(), tally.fine().count()), (3, 1));
-        let tally = votes(&[stuck(1, Cause::Mtu, 0), stuck(2, Cause::Blackhole, 0)], &[]);
-        assert_eq!(tally.cause(), Some(Cause::Blackhole), "of equals the first in the list");
+        let tally = votes(
+            &[stuck(1, Cause::Mtu, 0), stuck(2, Cause::Blackhole, 0)],
+            &[],
+        );
+        assert_eq!(
+            tally.cause(),
+            Some(Cause::Blackhole),
+            "of equals the first in the list"
+        );
         assert_eq!(votes(&[], &[(4, 0, 1)]).cause(), None);
     }
 }

@@ -89,7 +89,11 @@ impl Btf {
         if end > bytes.len() || strings_end > bytes.len() {
             return Err(BtfError::Cut(bytes.len()));
         }
-        let mut btf = Self { bytes, strings, types: vec![0] };
+        let mut btf = Self {
+            bytes,
+            strings,
+            types: vec![0],
+        };
         let mut at = start;
         while at < end {
             let ty = btf.read(at)?;
@@ -122,7 +126,11 @@ impl Btf {
         }
         let found = self.size(ty, DEPTH)?;
         if found != width {
-            return Err(BtfError::Width { path: path.to_owned(), found, expected: width });
+            return Err(BtfError::Width {
+                path: path.to_owned(),
+                found,
+                expected: width,
+            });
         }
         if bits % 8 != 0 {
             return Err(missing());
@@ -133,7 +141,9 @@ impl Btf {
     /// Number of arguments of a tracepoint, from the type of its probes.
     pub fn tracepoint_arguments(&self, tracepoint: &str) -> Option<usize> {
         let name = format!("btf_trace_{tracepoint}");
-        let typedef = self.all().find(|ty| ty.kind == KIND_TYPEDEF && self.name(*ty) == name.as_bytes())?;
+        let typedef = self
+            .all()
+            .find(|ty| ty.kind == KIND_TYPEDEF && self.name(*ty) == name.as_bytes())?;
         let pointer = self.ty(typedef.size_or_type)?;
         let function = self.ty(pointer.size_or_type)?;
         // The first argument is the probe's own data.
@@ -141,7 +151,10 @@ impl Btf {
     }
 
     fn all(&self) -> impl Iterator<Item = Type> {
-        self.types.iter().skip(1).filter_map(|at| self.read(*at).ok())
+        self.types
+            .iter()
+            .skip(1)
+            .filter_map(|at| self.read(*at).ok())
     }
 
     fn find(&self, name: &str) -> Option<Type> {
@@ -172,7 +185,10 @@ impl Btf {
     }
 
     fn string(&self, offset: u32) -> &[u8] {
-        let from = self.bytes.get(self.strings.saturating_add(offset as usize)..).unwrap_or(&[]);
+        let from = self
+            .bytes
+            .get(self.strings.saturating_add(offset as usize)..)
+            .unwrap_or(&[]);
         from.split(|byte| *byte == 0).next().unwrap_or(&[])
     }
 
@@ -191,7 +207,9 @@ impl Btf {
 
     /// Bit offset and type of a member; anonymous members are searched too.
     fn member(&self, ty: Type, name: &str, depth: u32) -> Result<Option<(u32, Type)>, BtfError> {
-        let Some(ty) = self.bare(ty).filter(|_| depth > 0) else { return Ok(None) };
+        let Some(ty) = self.bare(ty).filter(|_| depth > 0) else {
+            return Ok(None);
+        };
         if !matches!(ty.kind, KIND_STRUCT | KIND_UNION) {
             return Ok(None);
         }
@@ -199,9 +217,15 @@ impl Btf {
             let at = ty.at + 12 + 12 * index;
             let place = word(&self.bytes, at + 8)?;
             // With bit-fields the upper byte is the width.
-            let bits = if ty.has_bitfields { place & 0x00ff_ffff } else { place };
+            let bits = if ty.has_bitfields {
+                place & 0x00ff_ffff
+            } else {
+                place
+            };
             let is_bitfield = ty.has_bitfields && place >> 24 != 0;
-            let Some(inner) = self.ty(word(&self.bytes, at + 4)?) else { continue };
+            let Some(inner) = self.ty(word(&self.bytes, at + 4)?) else {
+                continue;
+            };
             let label = self.string(word(&self.bytes, at)?);
             if label == name.as_bytes() {
                 return Ok((!is_bitfield).then_some((bits, inner)));
@@ -216,7 +240,9 @@ impl Btf {
     }
 
     fn size(&self, ty: Type, depth: u32) -> Result<u32, BtfError> {
-        let Some(ty) = self.bare(ty).filter(|_| depth > 0) else { return Ok(0) };
+        let Some(ty) = self.bare(ty).filter(|_| depth > 0) else {
+            return Ok(0);
+        };
         Ok(match ty.kind {
             KIND_INT | KIND_STRUCT | KIND_UNION | KIND_ENUM | KIND_ENUM64 => ty.size_or_type,
             KIND_PTR => 8,
@@ -234,7 +260,9 @@ impl Btf {
 fn word(bytes: &[u8], at: usize) -> Result<u32, BtfError> {
     let end = at.checked_add(4).ok_or(BtfError::Cut(bytes.len()))?;
     let four = bytes.get(at..end).ok_or(BtfError::Cut(bytes.len()))?;
-    four.try_into().map(u32::from_ne_bytes).map_err(|_| BtfError::Cut(bytes.len()))
+    four.try_into()
+        .map(u32::from_ne_bytes)
+        .map_err(|_| BtfError::Cut(bytes.len()))
 }
 
 #[cfg(test)]
@@ -249,7 +277,9 @@ mod tests {
 
     #[test]
     fn fields_that_never_moved_are_where_they_always_were() {
-        let Some(bytes) = running_kernel() else { panic!("this test needs a kernel with BTF") };
+        let Some(bytes) = running_kernel() else {
+            panic!("this test needs a kernel with BTF")
+        };
         let btf = Btf::parse(bytes).unwrap();
         assert_eq!(btf.offset("sock_common.skc_family", 2), Ok(16));
         assert_eq!(btf.offset("sock_common.skc_state", 1), Ok(18));
@@ -259,10 +289,15 @@ mod tests {
 
     #[test]
     fn a_missing_member_and_a_wrong_width_are_named() {
-        let Some(bytes) = running_kernel() else { panic!("this test needs a kernel with BTF") };
+        let Some(bytes) = running_kernel() else {
+            panic!("this test needs a kernel with BTF")
+        };
         let btf = Btf::parse(bytes).unwrap();
         let missing = btf.offset("tcp_sock.no_such_thing", 4).unwrap_err();
-        assert_eq!(missing.to_string(), "this kernel has no tcp_sock.no_such_thing");
+        assert_eq!(
+            missing.to_string(),
+            "this kernel has no tcp_sock.no_such_thing"
+        );
         let wide = btf.offset("sock_common.skc_state", 4).unwrap_err();
         assert_eq!(
             wide.to_string(),
@@ -274,7 +309,9 @@ mod tests {
 
     #[test]
     fn a_file_that_is_cut_off_says_so() {
-        let Some(mut bytes) = running_kernel() else { panic!("this test needs a kernel with BTF") };
+        let Some(mut bytes) = running_kernel() else {
+            panic!("this test needs a kernel with BTF")
+        };
         bytes.truncate(100_000);
         assert_eq!(Btf::parse(bytes).unwrap_err(), BtfError::Cut(100_000));
         assert_eq!(Btf::parse(b"hello".to_vec()).unwrap_err(), BtfError::NotBtf);

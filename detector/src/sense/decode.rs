@@ -44,8 +44,10 @@ pub enum DecodeError {
 /// # Errors
 /// When it is not a record.
 pub fn event(bytes: &[u8], hz: u64) -> Result<Input, DecodeError> {
-    let raw = RawSock::read_from_bytes(bytes)
-        .map_err(|_| DecodeError::Torn { want: size_of::<RawSock>(), got: bytes.len() })?;
+    let raw = RawSock::read_from_bytes(bytes).map_err(|_| DecodeError::Torn {
+        want: size_of::<RawSock>(),
+        got: bytes.len(),
+    })?;
     match raw.kind {
         KIND_CLOSED => Ok(Input::Closed(ConnectionId(raw.cookie))),
         KIND_TIMEOUT => Ok(Input::Timeout(sample(&raw, hz)?)),
@@ -60,13 +62,18 @@ pub fn event(bytes: &[u8], hz: u64) -> Result<Input, DecodeError> {
 pub fn records(bytes: &[u8], hz: u64) -> Result<Vec<Sample>, DecodeError> {
     let size = size_of::<RawSock>();
     if !bytes.len().is_multiple_of(size) {
-        return Err(DecodeError::Torn { want: size, got: bytes.len() });
+        return Err(DecodeError::Torn {
+            want: size,
+            got: bytes.len(),
+        });
     }
     bytes
         .chunks_exact(size)
         .map(|chunk| {
-            let raw = RawSock::read_from_bytes(chunk)
-                .map_err(|_| DecodeError::Torn { want: size, got: chunk.len() })?;
+            let raw = RawSock::read_from_bytes(chunk).map_err(|_| DecodeError::Torn {
+                want: size,
+                got: chunk.len(),
+            })?;
             sample(&raw, hz)
         })
         .collect()
@@ -80,7 +87,11 @@ fn sample(raw: &RawSock, hz: u64) -> Result<Sample, DecodeError> {
         KIND_TIMEOUT => Origin::Timeout,
         other => return Err(DecodeError::Kind(other)),
     };
-    let clock = Clock { at: Time(raw.observed_ns), jiffies: raw.jiffies, hz: hz.max(1) };
+    let clock = Clock {
+        at: Time(raw.observed_ns),
+        jiffies: raw.jiffies,
+        hz: hz.max(1),
+    };
     Ok(Sample {
         id: ConnectionId(raw.cookie),
         at: clock.at,
@@ -91,7 +102,11 @@ fn sample(raw: &RawSock, hz: u64) -> Result<Sample, DecodeError> {
         tcp_state: tcp_state(raw.state),
         next_hop: gateway(raw.gateway, raw.gateway_family).and_then(|gateway| {
             let interface = IfIndex(raw.ifindex);
-            (raw.ifindex != 0).then_some(NextHop { netns: NetnsId(raw.netns), interface, gateway })
+            (raw.ifindex != 0).then_some(NextHop {
+                netns: NetnsId(raw.netns),
+                interface,
+                gateway,
+            })
         }),
         mark: raw.mark,
         uid: raw.uid,
@@ -156,7 +171,9 @@ fn stuck_since(raw: &RawSock, clock: Clock) -> Option<Time> {
         let base = rto >> backoff;
         let by_backoff = (rto < RTO_MAX.saturating_mul(clock.hz))
             .then(|| sent_at.before(clock.span(base * ((1 << backoff) - 1))));
-        let first = clock.stamp(raw.retrans_stamp).map(|at| at.before(clock.span(base)));
+        let first = clock
+            .stamp(raw.retrans_stamp)
+            .map(|at| at.before(clock.span(base)));
         let by_stamp = first.filter(|first| clock.moment(raw.rcv_tstamp) <= *first);
         return [by_backoff, by_stamp].into_iter().flatten().min();
     }
@@ -241,7 +258,11 @@ mod tests {
 
     /// An hour after the host came up, with the jiffies at this value.
     fn at_jiffies(jiffies: u64) -> RawSock {
-        RawSock { observed_ns: 3_600_000_000_000, jiffies, ..raw() }
+        RawSock {
+            observed_ns: 3_600_000_000_000,
+            jiffies,
+            ..raw()
+        }
     }
 
     fn decoded(raw: RawSock) -> Sample {
@@ -273,7 +294,11 @@ mod tests {
 
     #[test]
     fn an_ipv6_address_stays_one() {
-        let sample = decoded(RawSock { remote: v6("2001:db8::7"), remote_port: 25, ..raw() });
+        let sample = decoded(RawSock {
+            remote: v6("2001:db8::7"),
+            remote_port: 25,
+            ..raw()
+        });
         assert_eq!(sample.remote.to_string(), "[2001:db8::7]:25");
     }
 
@@ -282,9 +307,20 @@ mod tests {
         let mut gateway4 = [0; 16];
         gateway4[..4].copy_from_slice(&[10, 0, 0, 1]);
         let hop = |ifindex, gateway, gateway_family| {
-            let sample = decoded(RawSock { netns: 7, ifindex, gateway, gateway_family, ..raw() });
+            let sample = decoded(RawSock {
+                netns: 7,
+                ifindex,
+                gateway,
+                gateway_family,
+                ..raw()
+            });
             let counted = counts(
-                &RawNextHop { netns: 7, ifindex, gateway, gateway_family: gateway_family.into() },
+                &RawNextHop {
+                    netns: 7,
+                    ifindex,
+                    gateway,
+                    gateway_family: gateway_family.into(),
+                },
                 &RawCounts::ZERO,
             );
             assert_eq!(counted.0, sample.next_hop, "a sweep's two halves agree");
@@ -305,15 +341,37 @@ mod tests {
 
     #[test]
     fn a_family_that_does_not_fit_is_not_known() {
-        let key = RawNextHop { gateway: [0; 16], netns: 7, ifindex: 3, gateway_family: 0x1_0002 };
+        let key = RawNextHop {
+            gateway: [0; 16],
+            netns: 7,
+            ifindex: 3,
+            gateway_family: 0x1_0002,
+        };
         assert_eq!(counts(&key, &RawCounts::ZERO).0, None);
     }
 
     #[test]
     fn counts_keep_their_columns() {
-        let raw = RawCounts { suspicious: 1, busy: 2, app_limited: 3, waiting: 4, idle: 5 };
-        let key = RawNextHop { gateway: [0; 16], netns: 7, ifindex: 3, gateway_family: 0 };
-        let expected = Counts { suspicious: 1, busy: 2, app_limited: 3, waiting: 4, idle: 5 };
+        let raw = RawCounts {
+            suspicious: 1,
+            busy: 2,
+            app_limited: 3,
+            waiting: 4,
+            idle: 5,
+        };
+        let key = RawNextHop {
+            gateway: [0; 16],
+            netns: 7,
+            ifindex: 3,
+            gateway_family: 0,
+        };
+        let expected = Counts {
+            suspicious: 1,
+            busy: 2,
+            app_limited: 3,
+            waiting: 4,
+            idle: 5,
+        };
         assert_eq!(counts(&key, &raw).1, expected);
     }
 
@@ -321,7 +379,10 @@ mod tests {
     fn what_is_zero_in_the_kernel_and_unknown_to_us() {
         let sample = decoded(raw());
         assert_eq!((sample.inode, sample.head, sample.srtt), (None, None, None));
-        assert_eq!((sample.send_error, sample.user_timeout, sample.stuck_since), (None, None, None));
+        assert_eq!(
+            (sample.send_error, sample.user_timeout, sample.stuck_since),
+            (None, None, None)
+        );
         let sample = decoded(RawSock {
             inode: 4,
             head_len: 1448,
@@ -335,7 +396,14 @@ mod tests {
         assert_eq!(sample.send_error, Some(16));
         assert_eq!(sample.user_timeout, Some(Duration::from_millis(1500)));
         for no_error in [16, i32::MIN] {
-            assert_eq!(decoded(RawSock { err: no_error, ..raw() }).send_error, None);
+            assert_eq!(
+                decoded(RawSock {
+                    err: no_error,
+                    ..raw()
+                })
+                .send_error,
+                None
+            );
         }
     }
 
@@ -347,12 +415,25 @@ mod tests {
             write_seq: 1100,
             ..raw()
         });
-        assert_eq!((sample.unacked, sample.unsent, sample.outstanding()), (200, 1000, 1200));
+        assert_eq!(
+            (sample.unacked, sample.unsent, sample.outstanding()),
+            (200, 1000, 1200)
+        );
     }
 
     #[test]
     fn kinds() {
-        let of = |kind| event(RawSock { kind, cookie: 9, ..raw() }.as_bytes(), HZ);
+        let of = |kind| {
+            event(
+                RawSock {
+                    kind,
+                    cookie: 9,
+                    ..raw()
+                }
+                .as_bytes(),
+                HZ,
+            )
+        };
         assert_eq!(of(KIND_CLOSED), Ok(Input::Closed(ConnectionId(9))));
         assert!(matches!(of(KIND_TIMEOUT), Ok(Input::Timeout(it)) if it.origin == Origin::Timeout));
         assert_eq!(of(KIND_ACTIVE), Err(DecodeError::Kind(KIND_ACTIVE)));
@@ -384,8 +465,17 @@ mod tests {
             sentence(&[0; SIZE + 1]),
             "the kernel wrote 217 bytes where a multiple of 216 was expected"
         );
-        assert_eq!(event(&[0; 3], HZ), Err(DecodeError::Torn { want: SIZE, got: 3 }));
-        assert_eq!(event(&[0; 2 * SIZE], HZ), Err(DecodeError::Torn { want: SIZE, got: 2 * SIZE }));
+        assert_eq!(
+            event(&[0; 3], HZ),
+            Err(DecodeError::Torn { want: SIZE, got: 3 })
+        );
+        assert_eq!(
+            event(&[0; 2 * SIZE], HZ),
+            Err(DecodeError::Torn {
+                want: SIZE,
+                got: 2 * SIZE
+            })
+        );
         assert_eq!(records(&[], HZ), Ok(Vec::new()), "a sweep may find nothing");
         assert_eq!(
             sentence(RawSock { kind: 9, ..raw() }.as_bytes()),
@@ -395,7 +485,10 @@ mod tests {
 
     #[test]
     fn a_moment_slightly_ahead_is_now() {
-        let raw = RawSock { lsndtime: 1001, ..at_jiffies(1000) };
+        let raw = RawSock {
+            lsndtime: 1001,
+            ..at_jiffies(1000)
+        };
         assert_eq!(decoded(raw).sent_at, decoded(raw).at);
     }
 
@@ -409,7 +502,10 @@ mod tests {
             ..at_jiffies(900_000)
         };
         assert_eq!(decoded(capped).stuck_since, None);
-        let stamped = RawSock { retrans_stamp: 3_000_000, ..capped };
+        let stamped = RawSock {
+            retrans_stamp: 3_000_000,
+            ..capped
+        };
         let since = decoded(stamped).stuck_since.unwrap();
         let first = Time(3_000_000 * 1_000_000);
         assert!(since <= first && first.since(since) < Duration::from_millis(200));
@@ -444,9 +540,18 @@ mod tests {
         assert_eq!(decoded(probing).stuck_since, Some(expected));
         assert!(decoded(probing).persist);
         for other in [
-            RawSock { probes_out: 0, ..probing },
-            RawSock { probes_tstamp: 0, ..probing },
-            RawSock { pending: 1, ..probing },
+            RawSock {
+                probes_out: 0,
+                ..probing
+            },
+            RawSock {
+                probes_tstamp: 0,
+                ..probing
+            },
+            RawSock {
+                pending: 1,
+                ..probing
+            },
         ] {
             assert_eq!(decoded(other).stuck_since, None);
         }
@@ -456,7 +561,9 @@ mod tests {
     /// first sent at jiffies `start`, and when that was.
     fn stalled(n: u8, base: u64, start: u64, after: u64, stamped: bool) -> (RawSock, Time) {
         let limit = RTO_MAX * HZ;
-        let waits: Vec<u64> = (0..=n).map(|doublings| (base << doublings).min(limit)).collect();
+        let waits: Vec<u64> = (0..=n)
+            .map(|doublings| (base << doublings).min(limit))
+            .collect();
         let last = start + waits[..usize::from(n)].iter().sum::<u64>();
         let jiffies = last + after;
         let nanoseconds = |jiffies: u64| jiffies * (1_000_000_000 / HZ);

@@ -46,7 +46,9 @@ pub fn inspect() -> anyhow::Result<Host> {
     let offsets = offsets::find(&btf).with_context(|| {
         format!("kernel {kernel} is laid out in a way that this version does not know")
     })?;
-    let has_err = btf.tracepoint_arguments("tcp_retransmit_skb").is_some_and(|count| count > 2);
+    let has_err = btf
+        .tracepoint_arguments("tcp_retransmit_skb")
+        .is_some_and(|count| count > 2);
     let hz = clock::jiffies_per_second();
     let netns = netns()?;
     let settings = Settings {
@@ -57,11 +59,21 @@ pub fn inspect() -> anyhow::Result<Host> {
         has_err: u32::from(has_err),
         may_probe: u32::from(lockdown() != "confidentiality"),
     };
-    let mut checks = vec![Check::present("btf", true, format!("{BTF} of kernel {kernel}"))];
+    let mut checks = vec![Check::present(
+        "btf",
+        true,
+        format!("{BTF} of kernel {kernel}"),
+    )];
     checks.extend(offsets::checks(&btf));
     checks.push(send_errors(has_err));
     checks.push(probe_reads(settings.may_probe == 1));
-    Ok(Host { netns, hz, offsets, settings, checks })
+    Ok(Host {
+        netns,
+        hz,
+        offsets,
+        settings,
+        checks,
+    })
 }
 
 /// Every check, also on a host where the daemon would not start.
@@ -94,7 +106,9 @@ pub fn doctor() -> Vec<Check> {
 /// Our network namespace.
 fn netns() -> anyhow::Result<NetnsId> {
     let path = "/proc/self/ns/net";
-    let inode = fs::metadata(path).with_context(|| format!("cannot read {path}"))?.ino();
+    let inode = fs::metadata(path)
+        .with_context(|| format!("cannot read {path}"))?
+        .ino();
     Ok(NetnsId(u32::try_from(inode).unwrap_or(0)))
 }
 
@@ -123,7 +137,11 @@ fn send_errors(there: bool) -> Check {
 
 fn probe_reads(allowed: bool) -> Check {
     if allowed {
-        return Check::present("gateways", false, "the gateway of a cached route can be read");
+        return Check::present(
+            "gateways",
+            false,
+            "the gateway of a cached route can be read",
+        );
     }
     Check {
         feature: "gateways".to_owned(),
@@ -139,7 +157,9 @@ fn probe_reads(allowed: bool) -> Check {
 /// The kernel's lockdown mode; empty when it has none.
 fn lockdown() -> String {
     let text = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
-    let chosen = text.split_whitespace().find_map(|word| word.strip_prefix('[')?.strip_suffix(']'));
+    let chosen = text
+        .split_whitespace()
+        .find_map(|word| word.strip_prefix('[')?.strip_suffix(']'));
     chosen.unwrap_or_default().to_owned()
 }
 

@@ -14,14 +14,35 @@ const OPTIONAL: &[(&str, &str)] = &[
     ("socket_file", "the process that owns a connection"),
     ("file_inode", "the process that owns a connection"),
     ("inode_number", "the process that owns a connection"),
-    ("rtx_queue", "the size of the segment that waits: mtu is told less surely"),
-    ("rb_left", "the size of the segment that waits: mtu is told less surely"),
-    ("rt_gw_family", "IPv4 gateways, which are then looked up from outside"),
-    ("rt_gw4", "IPv4 gateways, which are then looked up from outside"),
+    (
+        "rtx_queue",
+        "the size of the segment that waits: mtu is told less surely",
+    ),
+    (
+        "rb_left",
+        "the size of the segment that waits: mtu is told less surely",
+    ),
+    (
+        "rt_gw_family",
+        "IPv4 gateways, which are then looked up from outside",
+    ),
+    (
+        "rt_gw4",
+        "IPv4 gateways, which are then looked up from outside",
+    ),
     ("rt_gw6", "IPv6 gateways of IPv4 routes"),
-    ("rt6i_gateway", "IPv6 gateways, which are then looked up from outside"),
-    ("rt6i_flags", "IPv6 gateways, which are then looked up from outside"),
-    ("probes_tstamp", "the age of a stall that began before the daemon, when no segment is in flight"),
+    (
+        "rt6i_gateway",
+        "IPv6 gateways, which are then looked up from outside",
+    ),
+    (
+        "rt6i_flags",
+        "IPv6 gateways, which are then looked up from outside",
+    ),
+    (
+        "probes_tstamp",
+        "the age of a stall that began before the daemon, when no segment is in flight",
+    ),
     ("user_timeout", "when the kernel gives up on a connection"),
     ("timer_expires", "when the kernel tries again"),
     ("sacked_out", "whether later segments arrived"),
@@ -57,7 +78,9 @@ pub fn checks(btf: &Btf) -> Vec<Check> {
             ok: false,
             required: lost(field).is_none(),
             found: error.to_string(),
-            lost: lost(field).unwrap_or("everything: the daemon does not start").to_owned(),
+            lost: lost(field)
+                .unwrap_or("everything: the daemon does not start")
+                .to_owned(),
             remedy: "report the kernel's release, so that the new place of the field is learned"
                 .to_owned(),
         })
@@ -70,7 +93,10 @@ pub fn checks(btf: &Btf) -> Vec<Check> {
 }
 
 fn lost(field: &Field) -> Option<&'static str> {
-    OPTIONAL.iter().find(|(name, _)| *name == field.name).map(|(_, lost)| *lost)
+    OPTIONAL
+        .iter()
+        .find(|(name, _)| *name == field.name)
+        .map(|(_, lost)| *lost)
 }
 
 /// The newest place is tried first; the error is the oldest one's.
@@ -101,7 +127,10 @@ mod tests {
     #[test]
     fn optional_fields_exist() {
         for (name, _) in OPTIONAL {
-            assert!(Offsets::FIELDS.iter().any(|field| field.name == *name), "{name}");
+            assert!(
+                Offsets::FIELDS.iter().any(|field| field.name == *name),
+                "{name}"
+            );
         }
     }
 }

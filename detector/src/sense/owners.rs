@@ -21,7 +21,9 @@ pub struct Owner {
 /// Looks through all processes for the holders of `inodes`. Of several the one with the lowest
 /// number is told: the parent, mostly. Processes that may not be looked into are passed over.
 pub fn find(inodes: &BTreeSet<u64>) -> BTreeMap<u64, Owner> {
-    let mut pids: Vec<u32> = entries(Path::new("/proc")).filter_map(|name| name.parse().ok()).collect();
+    let mut pids: Vec<u32> = entries(Path::new("/proc"))
+        .filter_map(|name| name.parse().ok())
+        .collect();
     pids.sort_unstable();
     let mut found = BTreeMap::new();
     for pid in pids {
@@ -31,8 +33,12 @@ pub fn find(inodes: &BTreeSet<u64>) -> BTreeMap<u64, Owner> {
         let folder = format!("/proc/{pid}");
         let mut owner = None;
         for fd in entries(Path::new(&format!("{folder}/fd"))) {
-            let Ok(target) = fs::read_link(format!("{folder}/fd/{fd}")) else { continue };
-            let Some(inode) = target.to_str().and_then(socket_inode) else { continue };
+            let Ok(target) = fs::read_link(format!("{folder}/fd/{fd}")) else {
+                continue;
+            };
+            let Some(inode) = target.to_str().and_then(socket_inode) else {
+                continue;
+            };
             if inodes.contains(&inode) && !found.contains_key(&inode) {
                 let owner = owner.get_or_insert_with(|| Owner {
                     pid,
@@ -62,7 +68,11 @@ fn read_line(path: &str) -> Option<String> {
 }
 
 fn socket_inode(target: &str) -> Option<u64> {
-    target.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+    target
+        .strip_prefix("socket:[")?
+        .strip_suffix(']')?
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]

@@ -20,7 +20,11 @@ pub const TRACEPOINTS: &[(&str, &str, &str)] = &[
         "tcp_retransmit_skb",
         "events: stalls are then found by sweeps alone, seconds later",
     ),
-    ("on_destroy", "tcp_destroy_sock", "the end of a stall is seen at the next sweep only"),
+    (
+        "on_destroy",
+        "tcp_destroy_sock",
+        "the end of a stall is seen at the next sweep only",
+    ),
 ];
 
 /// The loaded programs. Dropping it detaches and unloads everything: nothing is pinned.
@@ -58,13 +62,20 @@ impl Programs {
             .context("the kernel refused the maps of the programs; CAP_BPF is needed")?;
         for (name, tracepoint, _) in TRACEPOINTS {
             let program: &mut BtfTracePoint = program(&mut ebpf, name)?;
-            program.load(tracepoint, &btf).map_err(|error| refusal(name, error))?;
-            program.attach().with_context(|| format!("cannot attach {name} to {tracepoint}"))?;
+            program
+                .load(tracepoint, &btf)
+                .map_err(|error| refusal(name, error))?;
+            program
+                .attach()
+                .with_context(|| format!("cannot attach {name} to {tracepoint}"))?;
         }
         let sweep: &mut Iter = program(&mut ebpf, "sweep")?;
-        sweep.load("tcp", &btf).map_err(|error| refusal("sweep", error))?;
+        sweep
+            .load("tcp", &btf)
+            .map_err(|error| refusal("sweep", error))?;
         let mut take = |name: &str| {
-            ebpf.take_map(name).with_context(|| format!("the object lacks the map {name}"))
+            ebpf.take_map(name)
+                .with_context(|| format!("the object lacks the map {name}"))
         };
         let outlets = Outlets {
             events: take("EVENTS")?.try_into()?,
@@ -91,7 +102,9 @@ impl Programs {
 
     /// Sum of a counter over the processors.
     pub fn counter(&self, counter: Counter) -> u64 {
-        self.counters.get(&(counter as u32), 0).map_or(0, |values| values.iter().sum())
+        self.counters
+            .get(&(counter as u32), 0)
+            .map_or(0, |values| values.iter().sum())
     }
 }
 
@@ -99,8 +112,9 @@ fn program<'a, T>(ebpf: &'a mut Ebpf, name: &str) -> anyhow::Result<&'a mut T>
 where
     &'a mut T: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
 {
-    let program =
-        ebpf.program_mut(name).with_context(|| format!("the object lacks the program {name}"))?;
+    let program = ebpf
+        .program_mut(name)
+        .with_context(|| format!("the object lacks the program {name}"))?;
     Ok(program.try_into()?)
 }
 
@@ -108,7 +122,10 @@ where
 fn refusal(name: &str, error: ProgramError) -> anyhow::Error {
     let kernel = release();
     match error {
-        ProgramError::LoadError { io_error, verifier_log } => {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => {
             let log = verifier_log.to_string();
             let lines: Vec<_> = log.lines().collect();
             let end = lines[lines.len().saturating_sub(12)..].join("\n  ");
@@ -126,5 +143,8 @@ fn refusal(name: &str, error: ProgramError) -> anyhow::Error {
 
 /// Release of the running kernel.
 pub fn release() -> String {
-    rustix::system::uname().release().to_string_lossy().into_owned()
+    rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned()
 }

@@ -31,7 +31,11 @@ const KEEP: usize = 1 << 20;
 impl Sweeper {
     /// Takes the map in which the walk counts.
     pub fn new(next_hops: HashMap<MapData, RawNextHop, RawCounts>, hz: u64) -> Self {
-        Self { next_hops, hz, buffer: Vec::new() }
+        Self {
+            next_hops,
+            hz,
+            buffer: Vec::new(),
+        }
     }
 
     /// Reads a walk to its end. It blocks for as long as the kernel needs.
@@ -46,15 +50,22 @@ impl Sweeper {
         }
         self.buffer.clear();
         self.buffer.shrink_to(KEEP);
-        walk.read_to_end(&mut self.buffer).context("the walk over the connections broke off")?;
+        walk.read_to_end(&mut self.buffer)
+            .context("the walk over the connections broke off")?;
         let samples = decode::records(&self.buffer, self.hz)?;
-        let mut sweep = model::Sweep { samples, ..model::Sweep::default() };
+        let mut sweep = model::Sweep {
+            samples,
+            ..model::Sweep::default()
+        };
         for entry in self.next_hops.iter() {
             let (hop, counts) = entry?;
             let (hop, counts) = decode::counts(&hop, &counts);
             sweep.counts.entry(hop).or_default().add(&counts);
         }
-        let cost = Cost { cpu: clock::thread_cpu() - cpu, wall: clock::now().since(wall) };
+        let cost = Cost {
+            cpu: clock::thread_cpu() - cpu,
+            wall: clock::now().since(wall),
+        };
         Ok((sweep, cost))
     }
 }

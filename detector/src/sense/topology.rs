@@ -17,9 +17,7 @@ use netlink_packet_route::{
 };
 use rtnetlink::{Handle, MulticastGroup, packet_core::NetlinkPayload};
 
-use crate::model::{
-    IfIndex, Input, Interface, NetnsId, NextHop, Reachability, Sample,
-};
+use crate::model::{IfIndex, Input, Interface, NetnsId, NextHop, Reachability, Sample};
 
 /// Follows the links and neighbours of one network namespace.
 pub struct Topology {
@@ -62,8 +60,13 @@ impl Topology {
                 }
             })
             .boxed();
-        let mut topology =
-            Self { netns, handle, changes, links: BTreeMap::new(), route_changes: 0 };
+        let mut topology = Self {
+            netns,
+            handle,
+            changes,
+            links: BTreeMap::new(),
+            route_changes: 0,
+        };
         let mut inputs = topology.read_links().await?;
         inputs.extend(topology.read_neighbours(None).await?);
         Ok((topology, inputs))
@@ -84,7 +87,9 @@ impl Topology {
             }
             RouteNetlinkMessage::DelNeighbour(neighbour) => {
                 let hop = self.hop(&neighbour);
-                hop.map(|hop| Input::Neighbour(hop, None)).into_iter().collect()
+                hop.map(|hop| Input::Neighbour(hop, None))
+                    .into_iter()
+                    .collect()
             }
             RouteNetlinkMessage::NewRoute(_) | RouteNetlinkMessage::DelRoute(_) => {
                 self.route_changes += 1;
@@ -117,8 +122,11 @@ impl Topology {
         let remote = sample.remote.ip();
         let mut message = RouteMessage::default();
         let bits = if remote.is_ipv4() { 32 } else { 128 };
-        message.header.address_family =
-            if remote.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        message.header.address_family = if remote.is_ipv4() {
+            AddressFamily::Inet
+        } else {
+            AddressFamily::Inet6
+        };
         message.header.destination_prefix_length = bits;
         message.header.source_prefix_length = bits;
         message.attributes.extend([
@@ -132,7 +140,13 @@ impl Topology {
         if sample.mark != 0 {
             message.attributes.push(RouteAttribute::Mark(sample.mark));
         }
-        let routes: Vec<_> = self.handle.route().get(message).execute().try_collect().await?;
+        let routes: Vec<_> = self
+            .handle
+            .route()
+            .get(message)
+            .execute()
+            .try_collect()
+            .await?;
         Ok(routes.first().and_then(|route| {
             let hop = route_hop(self.netns, route)?;
             Some(Input::Route(sample.id, hop))
@@ -140,7 +154,9 @@ impl Topology {
     }
 
     async fn read_links(&mut self) -> anyhow::Result<Vec<Input>> {
-        let links = collect(self.handle.link().get().execute()).await.context("cannot list links")?;
+        let links = collect(self.handle.link().get().execute())
+            .await
+            .context("cannot list links")?;
         let mut inputs = Vec::new();
         for link in &links {
             inputs.extend(self.link(link));
@@ -170,7 +186,10 @@ impl Topology {
         let index = IfIndex(message.header.index);
         let up = LinkFlags::Up | LinkFlags::LowerUp;
         let mut link = Link {
-            interface: Interface { up: message.header.flags.contains(up), ..Interface::default() },
+            interface: Interface {
+                up: message.header.flags.contains(up),
+                ..Interface::default()
+            },
             controller: None,
             is_vrf: false,
         };
@@ -195,9 +214,7 @@ impl Topology {
         self.links
             .iter()
             .filter(|(other, link)| **other == index || link.controller == Some(index))
-            .map(|(other, link)| {
-                Input::Interface(self.netns, *other, Some(self.describe(link)))
-            })
+            .map(|(other, link)| Input::Interface(self.netns, *other, Some(self.describe(link))))
             .collect()
     }
 
@@ -207,17 +224,31 @@ impl Topology {
             .and_then(|index| self.links.get(&index))
             .filter(|controller| controller.is_vrf)
             .map(|controller| controller.interface.name.clone());
-        Interface { vrf, ..link.interface.clone() }
+        Interface {
+            vrf,
+            ..link.interface.clone()
+        }
     }
 
     fn hop(&self, message: &NeighbourMessage) -> Option<NextHop> {
-        let gateway = message.attributes.iter().find_map(|attribute| match attribute {
-            NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => Some(IpAddr::V4(*ip)),
-            NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => Some(IpAddr::V6(*ip)),
-            _ => None,
-        })?;
+        let gateway = message
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => {
+                    Some(IpAddr::V4(*ip))
+                }
+                NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => {
+                    Some(IpAddr::V6(*ip))
+                }
+                _ => None,
+            })?;
         let interface = IfIndex(message.header.ifindex);
-        Some(NextHop { netns: self.netns, interface, gateway: Some(gateway) })
+        Some(NextHop {
+            netns: self.netns,
+            interface,
+            gateway: Some(gateway),
+        })
     }
 
     fn neighbour(&self, message: &NeighbourMessage) -> Option<Input> {
@@ -229,7 +260,8 @@ impl Topology {
             // Not asked lately, or being asked: nothing is known yet.
             _ => None,
         };
-        self.hop(message).map(|hop| Input::Neighbour(hop, reachability))
+        self.hop(message)
+            .map(|hop| Input::Neighbour(hop, reachability))
     }
 }
 
@@ -252,5 +284,9 @@ fn route_hop(netns: NetnsId, route: &RouteMessage) -> Option<NextHop> {
             _ => {}
         }
     }
-    interface.map(|interface| NextHop { netns, interface, gateway })
+    interface.map(|interface| NextHop {
+        netns,
+        interface,
+        gateway,
+    })
 }

@@ -64,12 +64,18 @@ pub fn bind_socket(path: &Path) -> anyhow::Result<Socket> {
         _ => Path::new("."),
     };
     fs::create_dir_all(folder).with_context(|| {
-        format!("cannot create {}; run as root, or use --socket", folder.display())
+        format!(
+            "cannot create {}; run as root, or use --socket",
+            folder.display()
+        )
     })?;
     let _held = only_one(folder)?;
     refuse_if_taken(path)?;
     let socket = publish(path).with_context(|| {
-        format!("cannot open the socket {}; run as root, or use --socket", path.display())
+        format!(
+            "cannot open the socket {}; run as root, or use --socket",
+            path.display()
+        )
     })?;
     let listener = std::os::unix::net::UnixListener::from(socket);
     listener.set_nonblocking(true)?;
@@ -104,17 +110,26 @@ pub async fn bind_metrics(address: SocketAddr) -> anyhow::Result<TcpListener> {
 
 /// Two daemons that start at once must not both find a dead socket.
 fn only_one(folder: &Path) -> anyhow::Result<fs::File> {
-    let file = fs::File::open(folder)
-        .with_context(|| format!("cannot open {}; run as root, or use --socket", folder.display()))?;
+    let file = fs::File::open(folder).with_context(|| {
+        format!(
+            "cannot open {}; run as root, or use --socket",
+            folder.display()
+        )
+    })?;
     flock(&file, FlockOperation::NonBlockingLockExclusive).with_context(|| {
-        format!("another tcpstall daemon is starting in {}; stop it or use --socket", folder.display())
+        format!(
+            "another tcpstall daemon is starting in {}; stop it or use --socket",
+            folder.display()
+        )
     })?;
     Ok(file)
 }
 
 fn refuse_if_taken(path: &Path) -> anyhow::Result<()> {
     let shown = path.display();
-    let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
+    let Ok(metadata) = fs::symlink_metadata(path) else {
+        return Ok(());
+    };
     if !metadata.file_type().is_socket() {
         anyhow::bail!("{shown} is there and is not a socket; remove it or use --socket");
     }
@@ -145,9 +160,16 @@ fn publish(path: &Path) -> anyhow::Result<OwnedFd> {
     name.push(format!(".{}", std::process::id()));
     let hidden = path.with_file_name(name);
     let _ = fs::remove_file(&hidden);
-    let socket =
-        socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    bind(&socket, &SocketAddrUnix::new(&hidden).context("the path is too long for a socket")?)?;
+    let socket = socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    bind(
+        &socket,
+        &SocketAddrUnix::new(&hidden).context("the path is too long for a socket")?,
+    )?;
     let published = restrict(&hidden)
         .and_then(|()| Ok(listen(&socket, BACKLOG)?))
         .and_then(|()| fs::rename(&hidden, path));

@@ -10,11 +10,10 @@ use super::{Board, Facts, Owner, Published, metrics::Metrics};
 use crate::{
     api,
     model::{
-        Cause, ConnectionId, Counts, Destination, Excluded, IfIndex, Interface, NetnsId, NextHop,
-        Origin, Phase, Sample, Scope, Snapshot, Stall, State, TcpState, Transition,
+        Cause, Check, ConnectionId, Counts, Destination, Excluded, IfIndex, Interface, NetnsId,
+        NextHop, Origin, Phase, Sample, Scope, Snapshot, Stall, State, TcpState, Transition,
         Upstream,
     },
-    sense::Check,
     time::Time,
 };
 
@@ -27,7 +26,11 @@ fn ago(milliseconds: u64) -> Time {
 
 fn hop(interface: u32, gateway: Option<&str>) -> NextHop {
     let gateway = gateway.map(|it| it.parse().expect("address"));
-    NextHop { netns: NETNS, interface: IfIndex(interface), gateway }
+    NextHop {
+        netns: NETNS,
+        interface: IfIndex(interface),
+        gateway,
+    }
 }
 
 fn destination(text: &str) -> Destination {
@@ -74,15 +77,45 @@ pub(crate) fn stall(id: u64, age: u64, cause: Cause) -> Stall {
         user_timeout: None,
     };
     Stall {
-        phase: if age >= 3000 { Phase::Stalled } else { Phase::Suspect },
+        phase: if age >= 3000 {
+            Phase::Stalled
+        } else {
+            Phase::Suspect
+        },
         cause,
-        because: "no segment larger than 512 bytes was ever acknowledged".to_owned(),
+        because: match cause {
+            Cause::Mtu => "smaller segments got through meanwhile, none of this size did",
+            _ => "nothing has come back since the segment was first sent",
+        }
+        .to_owned(),
         since: ago(age),
         upstream: "provider-b".to_owned(),
         next_hop: Some(next_hop),
         destination: Destination::of(sample.remote.ip()),
         excluded: None,
         sample,
+    }
+}
+
+/// A connection whose peer does not read.
+fn slow_reader(id: u64, age: u64) -> Stall {
+    let stall = stall(id, age, Cause::ZeroWindow);
+    let sample = Sample {
+        peer_window: 0,
+        persist: true,
+        timeouts: 0,
+        probes: 1,
+        packets_out: 0,
+        unacked: 0,
+        head: None,
+        acked_at: ago(300),
+        ..stall.sample
+    };
+    Stall {
+        excluded: Some(Excluded::ZeroWindow),
+        because: "the peer's window is too small, and the peer keeps saying so".to_owned(),
+        sample,
+        ..stall
     }
 }
 
@@ -110,7 +143,13 @@ fn upstream(name: &str, next_hop: NextHop, state: State, counts: Counts) -> Upst
 
 fn failing() -> Upstream {
     let next_hop = hop(3, Some("203.0.113.1"));
-    let counts = Counts { suspicious: 57, busy: 1, app_limited: 0, waiting: 3, idle: 312 };
+    let counts = Counts {
+        suspicious: 57,
+        busy: 1,
+        app_limited: 0,
+        waiting: 3,
+        idle: 312,
+    };
     let b = upstream("provider-b", next_hop, State::Failing, counts);
     Upstream {
         since: ago(12_300),
@@ -144,29 +183,42 @@ fn failing() -> Upstream {
 
 /// The judgement.
 pub(crate) fn snapshot() -> Snapshot {
-    let busy = Counts { suspicious: 0, busy: 70, app_limited: 9, waiting: 2, idle: 40 };
-    let idle = Counts { idle: 2, ..Counts::default() };
+    let busy = Counts {
+        suspicious: 0,
+        busy: 70,
+        app_limited: 9,
+        waiting: 2,
+        idle: 40,
+    };
+    let idle = Counts {
+        idle: 2,
+        ..Counts::default()
+    };
     let a = Upstream {
         active_destinations: 71,
         fine_destinations: vec![destination("198.51.3.0/24")],
         excluded: BTreeMap::from([(Excluded::Idle, 40), (Excluded::AppLimited, 9)]),
         ..upstream("provider-a", hop(2, Some("192.0.2.1")), State::Ok, busy)
     };
-    let interface = |name: &str| Interface { name: name.to_owned(), up: true, ..Interface::default() };
+    let interface = |name: &str| Interface {
+        name: name.to_owned(),
+        up: true,
+        ..Interface::default()
+    };
     Snapshot {
         at: NOW,
         state: State::Failing,
         scope: Some(Scope::Upstream),
-        upstreams: vec![a, failing(), upstream("vpn", hop(4, None), State::Idle, idle)],
+        upstreams: vec![
+            a,
+            failing(),
+            upstream("vpn", hop(4, None), State::Idle, idle),
+        ],
         stalls: vec![
             stall(0x7f3a_9c01, 12_300, Cause::Mtu),
             stall(0x7f3a_9c02, 12_000, Cause::Mtu),
             stall(0x7f3a_9c03, 9_000, Cause::Blackhole),
-            Stall {
-                excluded: Some(Excluded::ZeroWindow),
-                because: "the peer offers a window of 0 bytes".to_owned(),
-                ..stall(0x7f3a_9c04, 8_000, Cause::ZeroWindow)
-            },
+            slow_reader(0x7f3a_9c04, 8_000),
             stall(0x7f3a_9c05, 1_200, Cause::Mtu),
         ],
         interfaces: BTreeMap::from([
@@ -184,8 +236,16 @@ fn check(feature: &str, ok: bool) -> Check {
         ok,
         required: feature == "btf",
         found: "it was tried".to_owned(),
-        lost: if ok { String::new() } else { "owners of connections".to_owned() },
-        remedy: if ok { String::new() } else { "run with CAP_SYS_PTRACE".to_owned() },
+        lost: if ok {
+            String::new()
+        } else {
+            "owners of connections".to_owned()
+        },
+        remedy: if ok {
+            String::new()
+        } else {
+            "run with CAP_SYS_PTRACE".to_owned()
+        },
     }
 }
 
@@ -219,7 +279,10 @@ pub(crate) fn facts() -> Facts {
 
 /// Both.
 pub(crate) fn published() -> Published {
-    Published { snapshot: snapshot(), facts: facts() }
+    Published {
+        snapshot: snapshot(),
+        facts: facts(),
+    }
 }
 
 /// `provider-b` has just begun to fail.
@@ -242,5 +305,12 @@ pub(crate) fn event() -> api::Event {
 pub(crate) fn board() -> (Board, watch::Sender<Option<Arc<Published>>>) {
     let (sender, latest) = watch::channel(Some(Arc::new(published())));
     let metrics = Arc::new(Metrics::new().expect("metrics"));
-    (Board { latest, events: broadcast::Sender::new(16), metrics }, sender)
+    (
+        Board {
+            latest,
+            events: broadcast::Sender::new(16),
+            metrics,
+        },
+        sender,
+    )
 }

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -22,12 +23,12 @@ pub struct Filter {
     #[arg(long, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,
-    /// Only those with this cause, such as `mtu` or `blackhole`.
-    #[arg(long)]
+    /// Only those with this cause.
+    #[arg(long, value_parser = causes())]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
-    /// Only those that are `suspect`, or only those that are `stalled`.
-    #[arg(long)]
+    /// Only those in this phase.
+    #[arg(long, value_parser = phases())]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
     /// Only those without progress for at least this long, such as 30s or 2m.
@@ -76,7 +77,9 @@ impl Filter {
         is(self.upstream.as_ref(), Some(&stall.upstream))
             && is(self.cause.as_ref(), Some(&stall.cause))
             && is(self.phase.as_ref(), Some(&stall.phase))
-            && self.min_age.is_none_or(|age| stall.stalled_seconds >= age.as_secs_f64())
+            && self
+                .min_age
+                .is_none_or(|age| stall.stalled_seconds >= age.as_secs_f64())
             && within(self.dst, stall.remote.ip())
             && within(self.src, stall.local.ip())
             && is(self.dport.as_ref(), Some(&stall.remote.port()))
@@ -84,6 +87,14 @@ impl Filter {
             && is(self.process.as_ref(), stall.process.as_ref())
             && is(self.netns.map(NetnsId).as_ref(), Some(&stall.netns))
     }
+}
+
+fn causes() -> impl TypedValueParser<Value = Cause> {
+    PossibleValuesParser::new(Cause::ALL.iter().map(|it| it.word())).try_map(|it| it.parse())
+}
+
+fn phases() -> impl TypedValueParser<Value = Phase> {
+    PossibleValuesParser::new(Phase::ALL.iter().map(|it| it.word())).try_map(|it| it.parse())
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
@@ -111,7 +122,9 @@ mod span {
         deserializer: D,
     ) -> Result<Option<Duration>, D::Error> {
         let text = String::deserialize(deserializer)?;
-        parse_duration(&text).map(Some).map_err(serde::de::Error::custom)
+        parse_duration(&text)
+            .map(Some)
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -129,6 +142,8 @@ mod net {
         deserializer: D,
     ) -> Result<Option<IpNet>, D::Error> {
         let text = String::deserialize(deserializer)?;
-        parse_prefix(&text).map(Some).map_err(serde::de::Error::custom)
+        parse_prefix(&text)
+            .map(Some)
+            .map_err(serde::de::Error::custom)
     }
 }

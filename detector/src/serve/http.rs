@@ -4,9 +4,13 @@
 //! bounded buffer, and both for a bounded time.
 
 use std::{
+    collections::VecDeque,
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -20,8 +24,8 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream, UnixStream},
-    sync::Semaphore,
-    time::{Sleep, sleep, timeout},
+    task::{AbortHandle, JoinSet},
+    time::{Instant, Sleep, sleep, timeout, timeout_at},
 };
 
 use super::Socket;
@@ -29,7 +33,8 @@ use super::Socket;
 /// What a listener bears.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// Connections at a time; further ones wait in the kernel's queue.
+    /// Connections at a time; one more takes the place of the oldest that has said nothing, else
+    /// it waits.
     pub(super) connections: usize,
     /// For a request to arrive, also when none has been begun.
     pub(super) request: Duration,
@@ -49,10 +54,15 @@ impl Limits {
         life: None,
         grace: Duration::from_secs(5),
     };
-    pub(super) const TCP: Self = Self { life: Some(Duration::from_secs(60)), ..Self::SOCKET };
+    pub(super) const TCP: Self = Self {
+        life: Some(Duration::from_secs(60)),
+        ..Self::SOCKET
+    };
 }
 
 const BUFFER: usize = 16 * 1024;
+/// For a new connection to say something before it may have to give way.
+const MOMENT: Duration = Duration::from_millis(50);
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// Where connections come from.
@@ -81,18 +91,25 @@ impl Listener for Socket {
 
 /// Serves `router` to whoever connects to `listener`.
 pub(super) async fn serve(listener: &impl Listener, router: Router, limits: Limits) {
-    let places = Arc::new(Semaphore::new(limits.connections));
     // When this is dropped, so are the connections.
-    let mut connections = tokio::task::JoinSet::new();
+    let mut connections = JoinSet::new();
+    let mut guests: VecDeque<Guest> = VecDeque::new();
     loop {
-        while connections.try_join_next().is_some() {}
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
             Ok(stream) => {
-                let router = router.clone();
-                connections.spawn(async move {
-                    serve_one(stream, router, limits).await;
-                    drop(place);
+                make_room(&mut guests, &mut connections, limits.connections).await;
+                let spoken = Arc::new(AtomicBool::new(false));
+                let stream = Impatient {
+                    stream,
+                    limit: limits.write,
+                    waiting: None,
+                    spoken: Arc::clone(&spoken),
+                };
+                let task = connections.spawn(serve_one(stream, router.clone(), limits));
+                guests.push_back(Guest {
+                    since: Instant::now(),
+                    spoken,
+                    task,
                 });
             }
             Err(error) => {
@@ -103,12 +120,48 @@ pub(super) async fn serve(listener: &impl Listener, router: Router, limits: Limi
     }
 }
 
+/// One connection, the oldest first in their row.
+struct Guest {
+    since: Instant,
+    /// It has sent something.
+    spoken: Arc<AtomicBool>,
+    task: AbortHandle,
+}
+
+/// Leaves one place free: the oldest that has said nothing goes first, once it has had a moment
+/// to speak, else whoever is done.
+async fn make_room(guests: &mut VecDeque<Guest>, connections: &mut JoinSet<()>, places: usize) {
+    loop {
+        while connections.try_join_next().is_some() {}
+        guests.retain(|guest| !guest.task.is_finished());
+        if guests.len() < places {
+            return;
+        }
+        let silent = guests
+            .iter()
+            .position(|guest| !guest.spoken.load(Ordering::Relaxed));
+        match silent {
+            Some(place) if guests[place].since.elapsed() >= MOMENT => {
+                if let Some(guest) = guests.remove(place) {
+                    guest.task.abort();
+                }
+            }
+            Some(place) => {
+                let over = guests[place].since + MOMENT;
+                let _ = timeout_at(over, connections.join_next()).await;
+            }
+            None => {
+                connections.join_next().await;
+            }
+        }
+    }
+}
+
 async fn serve_one(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     router: Router,
     limits: Limits,
 ) {
-    let stream = Impatient { stream, limit: limits.write, waiting: None };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.request)
@@ -130,11 +183,12 @@ async fn serve_one(
     }
 }
 
-/// A stream whose peer must read.
+/// A stream whose peer must read, and that remembers whether the peer has said anything.
 struct Impatient<S> {
     stream: S,
     limit: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
+    spoken: Arc<AtomicBool>,
 }
 
 impl<S> Impatient<S> {
@@ -148,8 +202,13 @@ impl<S> Impatient<S> {
             self.waiting = None;
             return written;
         }
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(self.limit)));
-        waiting.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        let waiting = self
+            .waiting
+            .get_or_insert_with(|| Box::pin(sleep(self.limit)));
+        waiting
+            .as_mut()
+            .poll(context)
+            .map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -159,7 +218,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.spoken.store(true, Ordering::Relaxed);
+        }
+        read
     }
 }
 

@@ -18,8 +18,11 @@ const FINE_DESTINATIONS: usize = 5;
 
 /// The answer to `GET /v1/status`.
 pub fn status(snapshot: &Snapshot, facts: &Facts) -> api::Status {
-    let mut upstreams: Vec<_> =
-        snapshot.upstreams.iter().map(|it| upstream(it, snapshot, facts)).collect();
+    let mut upstreams: Vec<_> = snapshot
+        .upstreams
+        .iter()
+        .map(|it| upstream(it, snapshot, facts))
+        .collect();
     upstreams.sort_by(|a, b| (urgency(a.state), &a.name).cmp(&(urgency(b.state), &b.name)));
     api::Status {
         schema: api::SCHEMA,
@@ -86,7 +89,11 @@ pub fn to_millisecond(time: Timestamp) -> Timestamp {
 }
 
 fn upstream(upstream: &model::Upstream, snapshot: &Snapshot, facts: &Facts) -> api::Upstream {
-    let next_hops: Vec<_> = upstream.next_hops.keys().map(|it| next_hop(it, snapshot)).collect();
+    let next_hops: Vec<_> = upstream
+        .next_hops
+        .keys()
+        .map(|it| next_hop(it, snapshot))
+        .collect();
     let first = next_hops.first();
     let counts = upstream.counts();
     let mut causes = BTreeMap::new();
@@ -190,7 +197,10 @@ fn next_hop(next_hop: &NextHop, snapshot: &Snapshot) -> api::NextHop {
 
 /// Its name; an interface that is gone is known by its index.
 pub(super) fn interface(next_hop: &NextHop, snapshot: &Snapshot) -> String {
-    match snapshot.interfaces.get(&(next_hop.netns, next_hop.interface)) {
+    match snapshot
+        .interfaces
+        .get(&(next_hop.netns, next_hop.interface))
+    {
         Some(interface) => interface.name.clone(),
         None => format!("if{}", next_hop.interface.0),
     }

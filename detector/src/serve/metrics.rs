@@ -32,8 +32,9 @@ const PRESET: usize = 100;
 /// Upstreams that are remembered after they have vanished.
 const REMEMBERED: usize = 1000;
 
-const STALL_SECONDS: &[f64] =
-    &[1.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 3600.0];
+const STALL_SECONDS: &[f64] = &[
+    1.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1200.0, 3600.0,
+];
 const SWEEP_SECONDS: &[f64] = &[0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
 
 /// What is counted over the life of the daemon.
@@ -55,7 +56,10 @@ impl Metrics {
         let registry = Registry::new();
         registry.register(Box::new(ProcessCollector::for_self()))?;
         let counters = |name, help, labels: &[&str]| {
-            register(&registry, IntCounterVec::new(Opts::new(name, help), labels)?)
+            register(
+                &registry,
+                IntCounterVec::new(Opts::new(name, help), labels)?,
+            )
         };
         let stalls = counters(
             "tcpstall_stalls_total",
@@ -115,22 +119,41 @@ impl Metrics {
     /// Counts what has changed.
     pub fn observe(&self, transition: &Transition) {
         match transition {
-            Transition::Upstream { upstream, from, to, cause, .. } => {
+            Transition::Upstream {
+                upstream,
+                from,
+                to,
+                cause,
+                ..
+            } => {
                 if !bad(*from) && bad(*to) {
                     let cause = cause.unwrap_or(Cause::Unknown).word();
-                    self.incidents.with_label_values(&[&*self.label(upstream), cause]).inc();
+                    self.incidents
+                        .with_label_values(&[&*self.label(upstream), cause])
+                        .inc();
                 }
             }
-            Transition::StallBegan { upstream, cause, .. } => {
-                self.stalls.with_label_values(&[&*self.label(upstream), cause.word()]).inc();
+            Transition::StallBegan {
+                upstream, cause, ..
+            } => {
+                self.stalls
+                    .with_label_values(&[&*self.label(upstream), cause.word()])
+                    .inc();
             }
-            Transition::StallEnded { upstream, outcome, lasted, .. } => {
+            Transition::StallEnded {
+                upstream,
+                outcome,
+                lasted,
+                ..
+            } => {
                 self.stall_duration
                     .with_label_values(&[&*self.label(upstream), outcome.word()])
                     .observe(lasted.as_secs_f64());
             }
             Transition::Timeouts { upstream, count } => {
-                self.timeouts.with_label_values(&[&*self.label(upstream)]).inc_by(*count);
+                self.timeouts
+                    .with_label_values(&[&*self.label(upstream)])
+                    .inc_by(*count);
             }
         }
     }
@@ -142,7 +165,8 @@ impl Metrics {
 
     /// So many events were lost since the start.
     pub fn events_lost(&self, total: u64) {
-        self.events_lost.inc_by(total.saturating_sub(self.events_lost.get()));
+        self.events_lost
+            .inc_by(total.saturating_sub(self.events_lost.get()));
     }
 
     /// The page, in text format 0.0.4.
@@ -161,7 +185,10 @@ impl Metrics {
 
     fn label(&self, upstream: &str) -> String {
         let label = gauges::label(upstream);
-        let mut known = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self
+            .upstreams
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if !known.contains(&label) {
             known.insert(label.clone());
         }
@@ -183,10 +210,12 @@ impl Metrics {
                 }
             }
         }
-        let mut known = self.upstreams.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self
+            .upstreams
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if known.len() > REMEMBERED {
-            let present: BTreeSet<_> =
-                upstreams.iter().map(|it| gauges::label(&it.name)).collect();
+            let present: BTreeSet<_> = upstreams.iter().map(|it| gauges::label(&it.name)).collect();
             for vanished in known.difference(&present) {
                 self.forget(vanished);
             }
@@ -199,10 +228,14 @@ impl Metrics {
         let _ = self.timeouts.remove_label_values(&[upstream]);
         for cause in Cause::ALL {
             let _ = self.stalls.remove_label_values(&[upstream, cause.word()]);
-            let _ = self.incidents.remove_label_values(&[upstream, cause.word()]);
+            let _ = self
+                .incidents
+                .remove_label_values(&[upstream, cause.word()]);
         }
         for outcome in crate::model::Outcome::ALL {
-            let _ = self.stall_duration.remove_label_values(&[upstream, outcome.word()]);
+            let _ = self
+                .stall_duration
+                .remove_label_values(&[upstream, outcome.word()]);
         }
     }
 }

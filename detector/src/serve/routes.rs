@@ -40,16 +40,24 @@ struct Answers {
 /// Everything: for those who may open the socket.
 pub(super) fn socket(board: Board) -> Router {
     let answers = answers(board);
-    shared().route("/v1/stalls", get(stalls)).route("/v1/events", get(events)).with_state(answers)
+    shared()
+        .route("/v1/stalls", get(stalls))
+        .route("/v1/events", get(events))
+        .with_state(answers)
 }
 
 /// What harms nobody: for whoever reaches the address.
 pub(super) fn tcp(board: Board) -> Router {
-    shared().route("/", get(async || Html(WELCOME))).with_state(answers(board))
+    shared()
+        .route("/", get(async || Html(WELCOME)))
+        .with_state(answers(board))
 }
 
 fn answers(board: Board) -> Answers {
-    Answers { board, streams: Arc::new(Semaphore::new(STREAMS)) }
+    Answers {
+        board,
+        streams: Arc::new(Semaphore::new(STREAMS)),
+    }
 }
 
 fn shared() -> Router<Answers> {
@@ -79,8 +87,8 @@ async fn stalls(
     State(answers): State<Answers>,
     filter: Result<Query<Filter>, QueryRejection>,
 ) -> Result<Json<Vec<api::Stall>>, Refusal> {
-    let Query(filter) = filter
-        .map_err(|rejection| Refusal(StatusCode::BAD_REQUEST, rejection.body_text()))?;
+    let Query(filter) =
+        filter.map_err(|rejection| Refusal(StatusCode::BAD_REQUEST, rejection.body_text()))?;
     let latest = answers.latest()?;
     Ok(Json(json::stalls(&latest.snapshot, &latest.facts, &filter)))
 }
@@ -104,15 +112,19 @@ async fn ready(State(answers): State<Answers>) -> Result<&'static str, Refusal> 
 }
 
 async fn events(State(answers): State<Answers>) -> Result<Response, Refusal> {
-    let permit = Arc::clone(&answers.streams).try_acquire_owned().map_err(|_| {
-        Refusal(
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("{STREAMS} others are watching already; end one of them"),
-        )
-    })?;
+    let permit = Arc::clone(&answers.streams)
+        .try_acquire_owned()
+        .map_err(|_| {
+            Refusal(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!("{STREAMS} others are watching already; end one of them"),
+            )
+        })?;
     let events = BroadcastStream::new(answers.board.events.subscribe());
     let events = events.map(move |event| sent(event, &permit));
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response())
+    Ok(Sse::new(events)
+        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
+        .into_response())
 }
 
 /// An event as it is sent; whoever reads too slowly is told how many were left out.

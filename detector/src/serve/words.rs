@@ -122,7 +122,13 @@ mod tests {
                 "b is ok again; 0 of 34 destinations stalled.",
             ),
             (State::Idle, State::Ok, (None, None), d(0, 0), "b is ok."),
-            (State::Ok, State::Idle, (None, None), d(0, 0), "b has too little traffic to judge."),
+            (
+                State::Ok,
+                State::Idle,
+                (None, None),
+                d(0, 0),
+                "b has too little traffic to judge.",
+            ),
         ] {
             assert_eq!(change("b", from, to, why, destinations), expected);
         }

@@ -30,8 +30,14 @@ fn no_daemon_is_named_with_its_socket_and_how_to_start_one() {
     let (_folder, path) = place();
     for _ in 0..2 {
         let complaint = complaint(&path);
-        assert!(complaint.starts_with("no tcpstall daemon answers on SOCKET ("), "{complaint}");
-        assert!(complaint.contains("`systemctl start tcpstall`"), "{complaint}");
+        assert!(
+            complaint.starts_with("no tcpstall daemon answers on SOCKET ("),
+            "{complaint}"
+        );
+        assert!(
+            complaint.contains("`systemctl start tcpstall`"),
+            "{complaint}"
+        );
         assert!(complaint.contains("`sudo tcpstall daemon`"), "{complaint}");
         // The second time: a file that a dead daemon left behind.
         drop(UnixListener::bind(&path));
@@ -45,7 +51,10 @@ fn a_socket_of_others_is_named_with_its_group() {
     let denied = io::Error::from(io::ErrorKind::PermissionDenied);
     let error = not_connected(&path, &denied).to_string();
     let group = group_of(&path);
-    assert!(error.contains(&format!("`sudo usermod -aG {group} $USER`")), "{error}");
+    assert!(
+        error.contains(&format!("`sudo usermod -aG {group} $USER`")),
+        "{error}"
+    );
     assert_eq!(group_of(Path::new("/nowhere/at/all")), "tcpstall");
 }
 
@@ -54,7 +63,10 @@ fn a_daemon_that_hangs_is_not_waited_for() {
     let (_folder, path) = place();
     let _listener = UnixListener::bind(&path).expect("a socket");
     let complaint = complaint(&path);
-    assert!(complaint.starts_with("the daemon at SOCKET has said nothing for 1 seconds"), "{complaint}");
+    assert!(
+        complaint.starts_with("the daemon at SOCKET has said nothing for 1 seconds"),
+        "{complaint}"
+    );
 }
 
 #[test]
@@ -62,7 +74,10 @@ fn a_daemon_that_ends_is_said_so() {
     let (_folder, path) = place();
     let oracle = oracle(&path, b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{");
     let complaint = complaint(&path);
-    assert!(complaint.starts_with("the daemon at SOCKET has ended before it answered"), "{complaint}");
+    assert!(
+        complaint.starts_with("the daemon at SOCKET has ended before it answered"),
+        "{complaint}"
+    );
     oracle.join().expect("it has answered");
 }
 
@@ -75,7 +90,10 @@ fn another_program_is_not_taken_for_a_daemon() {
         let (_folder, path) = place();
         let oracle = oracle(&path, answer);
         let complaint = complaint(&path);
-        assert!(complaint.starts_with("the answer of SOCKET is not understood"), "{complaint}");
+        assert!(
+            complaint.starts_with("the answer of SOCKET is not understood"),
+            "{complaint}"
+        );
         oracle.join().expect("it has answered");
     }
 }
@@ -99,7 +117,8 @@ fn a_real_daemon_is_understood() {
             let socket = bind_socket(&socket_path).expect("a socket");
             let (board, _kept) = example::board();
             let stop = Arc::new(tokio::sync::Notify::new());
-            send.send((board.events.clone(), Arc::clone(&stop))).expect("somebody waits");
+            send.send((board.events.clone(), Arc::clone(&stop)))
+                .expect("somebody waits");
             tokio::select! {
                 () = serve_socket(&socket, board) => {}
                 () = stop.notified() => {}
@@ -108,7 +127,10 @@ fn a_real_daemon_is_understood() {
     });
     let (changes, stop) = ready.recv().expect("it is up");
     assert_eq!(status(&path).expect("an answer").host, "mx1");
-    let filter = Filter { limit: Some(2), ..Filter::default() };
+    let filter = Filter {
+        limit: Some(2),
+        ..Filter::default()
+    };
     assert_eq!(stalls(&path, &filter).expect("an answer").len(), 2);
 
     let watcher = std::thread::spawn(move || {
@@ -117,7 +139,10 @@ fn a_real_daemon_is_understood() {
             seen.push(news);
             Ok(())
         });
-        (seen, ended.expect_err("it ends with the daemon").to_string())
+        (
+            seen,
+            ended.expect_err("it ends with the daemon").to_string(),
+        )
     });
     while changes.receiver_count() == 0 {
         std::thread::sleep(Duration::from_millis(5));
@@ -135,7 +160,8 @@ fn a_real_daemon_is_understood() {
 #[test]
 fn a_stream_is_understood_however_it_is_cut() {
     let event = serde_json::to_string(&example::event()).expect("JSON");
-    let stream = format!(":\n\nevent: upstream\ndata: {event}\n\nevent: x\n\nevent: lost\ndata: 7\n\n");
+    let stream =
+        format!(":\n\nevent: upstream\ndata: {event}\n\nevent: x\n\nevent: lost\ndata: 7\n\n");
     for size in [1, 2, 7, 4096] {
         let mut pending = Vec::new();
         let mut seen = Vec::new();

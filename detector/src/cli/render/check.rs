@@ -38,8 +38,11 @@ pub(in crate::cli) fn check(
     if let Some(why) = stale(status, now) {
         return unknown(&why);
     }
-    let chosen: Vec<_> =
-        status.upstreams.iter().filter(|it| upstream.is_none_or(|name| it.name == name)).collect();
+    let chosen: Vec<_> = status
+        .upstreams
+        .iter()
+        .filter(|it| upstream.is_none_or(|name| it.name == name))
+        .collect();
     if let (Some(name), []) = (upstream, chosen.as_slice()) {
         return unknown(&unknown_upstream(name, status));
     }
@@ -67,7 +70,10 @@ fn has(chosen: &[&api::Upstream], state: State) -> bool {
 }
 
 fn unknown(why: &str) -> (u8, String) {
-    (UNKNOWN, format!("TCPSTALL UNKNOWN - {}\n", plain(&clean(why))))
+    (
+        UNKNOWN,
+        format!("TCPSTALL UNKNOWN - {}\n", plain(&clean(why))),
+    )
 }
 
 /// The bad ones in some detail; else how many of which kind.
@@ -85,14 +91,19 @@ fn words(chosen: &[&api::Upstream], status: &api::Status) -> String {
         },
         ([], several) => {
             let idle = several.iter().filter(|it| it.state == State::Idle).count();
-            format!("{} upstreams ok, {idle} idle", several.len() - idle)
+            match several.len() - idle {
+                0 => format!("too little traffic to judge any of {idle} upstreams"),
+                ok => format!("{ok} upstreams ok, {idle} idle"),
+            }
         }
         (bad, _) => bad.join("; "),
     }
 }
 
 fn detail(upstream: &api::Upstream, status: &api::Status) -> String {
-    let reason = upstream.cause.map_or(String::new(), |it| format!(", {}", cause(it)));
+    let reason = upstream
+        .cause
+        .map_or(String::new(), |it| format!(", {}", cause(it)));
     let common = match upstream.scope {
         Some(Scope::Common) => ", like every other upstream",
         _ => "",

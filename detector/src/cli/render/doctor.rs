@@ -14,13 +14,22 @@ use crate::{
 pub(in crate::cli) fn doctor(checks: &[Check]) -> String {
     let rows = checks.iter().map(|it| {
         let verdict = match (it.ok, it.required) {
-            (true, _) => Cell::new("yes").fg(Color::Green),
-            (false, true) => Cell::new("NO").fg(Color::Red).add_attribute(Attribute::Bold),
-            (false, false) => Cell::new("no").fg(Color::Yellow),
+            (true, _) => Cell::new("yes").fg(Color::DarkGreen),
+            (false, true) => Cell::new("NO")
+                .fg(Color::DarkRed)
+                .add_attribute(Attribute::Bold),
+            (false, false) => Cell::new("no").fg(Color::DarkYellow),
         };
-        vec![verdict, Cell::new(clean(&it.feature)), Cell::new(clean(&it.found))]
+        vec![
+            verdict,
+            Cell::new(clean(&it.feature)),
+            Cell::new(clean(&it.found)),
+        ]
     });
-    let mut text = table(&[words("OK"), words("FEATURE"), words("FOUND")], rows.collect());
+    let mut text = table(
+        &[words("OK"), words("FEATURE"), words("FOUND")],
+        rows.collect(),
+    );
     for check in checks.iter().filter(|it| !it.ok) {
         text.push_str(&missing(check));
     }
@@ -42,7 +51,10 @@ fn missing(check: &Check) -> String {
 
 fn conclusion(checks: &[Check]) -> String {
     let missing = |required: bool| {
-        let it = checks.iter().filter(|it| !it.ok && it.required == required).count();
+        let it = checks
+            .iter()
+            .filter(|it| !it.ok && it.required == required)
+            .count();
         u32::try_from(it).unwrap_or(u32::MAX)
     };
     match (missing(true), missing(false)) {
@@ -52,7 +64,10 @@ fn conclusion(checks: &[Check]) -> String {
             count(optional, "item")
         ),
         (required, _) => {
-            format!("The daemon will not start: {} missing.\n", count(required, "required item"))
+            format!(
+                "The daemon will not start: {} missing.\n",
+                count(required, "required item")
+            )
         }
     }
 }

@@ -4,15 +4,15 @@
 
 use super::{
     next,
-    stalls::{process, queue},
-    status::{elsewhere, sentence, since},
+    stalls::process,
+    status::{elsewhere, since, so_far},
     table::{heading, painted},
-    units, via,
+    units,
 };
 use crate::{
     api,
-    model::{Cause, Destination, Excluded, Phase, Scope, State},
-    serve::words::{cause, clean, count, meaning, stalled},
+    model::{Cause, Destination, Excluded, Scope, State},
+    serve::words::{cause, clean, count, stalled},
 };
 
 /// Connections that are shown.
@@ -26,44 +26,32 @@ pub(in crate::cli) fn explain_upstream(
 ) -> String {
     let mut text = painted(&verdict(upstream, status), upstream.state);
     text.push('\n');
-    section(&mut text, "What speaks for trouble", &speaks_for(upstream, status));
-    section(&mut text, "What speaks against", &speaks_against(upstream, status));
-    section(&mut text, "What was not held against it", &not_counted(upstream));
-    section(&mut text, "Typical connections", &typical(stalls));
-    section(&mut text, "What to check next", &next_steps(upstream, stalls));
-    text
-}
-
-/// The story of one connection.
-pub(in crate::cli) fn explain_connection(stall: &api::Stall, status: &api::Status) -> String {
-    let opening = match stall.phase {
-        Phase::Stalled => "has made no progress for",
-        Phase::Suspect => "is suspect: no progress for",
-    };
-    let mut text = format!(
-        "{} {opening} {}: {}.\n",
-        clean(&stall.id),
-        units::age(stall.stalled_seconds),
-        cause(stall.cause)
+    section(
+        &mut text,
+        "What speaks for trouble",
+        &speaks_for(upstream, status),
     );
-    section(&mut text, "What it is", &identity(stall));
-    section(&mut text, "What happened", &story(stall));
-    section(&mut text, "What it rests on", &rests_on(stall));
-    let upstream = status.upstreams.iter().find(|it| it.name == stall.upstream);
-    let others: Vec<_> = upstream
-        .into_iter()
-        .map(|it| verdict(it, status))
-        .chain(std::iter::once(sentence(status)))
-        .collect();
-    let others = if others.first() == others.last() { &others[..1] } else { &others[..] };
-    section(&mut text, "What its upstream does", others);
-    let peer = Some(stall.remote.ip());
-    let steps = next::steps(stall.cause, stall.interface.as_deref(), stall.nexthop, peer);
-    section(&mut text, "What to check next", &steps);
+    section(
+        &mut text,
+        "What speaks against it",
+        &speaks_against(upstream, status),
+    );
+    section(
+        &mut text,
+        "What was not held against it",
+        &not_counted(upstream),
+    );
+    section(&mut text, "Typical connections", &typical(stalls));
+    section(
+        &mut text,
+        "What to check next",
+        &next_steps(upstream, stalls),
+    );
     text
 }
 
-fn section(text: &mut String, title: &str, points: &[String]) {
+/// A heading and its points; nothing without any.
+pub(super) fn section(text: &mut String, title: &str, points: &[String]) {
     if points.is_empty() {
         return;
     }
@@ -74,18 +62,23 @@ fn section(text: &mut String, title: &str, points: &[String]) {
     }
 }
 
-fn verdict(upstream: &api::Upstream, status: &api::Status) -> String {
+/// What is said of an upstream, and how surely.
+pub(super) fn verdict(upstream: &api::Upstream, status: &api::Status) -> String {
     let name = clean(&upstream.name);
     let span = since(upstream, status);
     let sure = units::certainty(upstream.confidence);
-    let why = upstream.cause.map_or(String::new(), |it| format!(": {}", cause(it)));
+    let why = upstream
+        .cause
+        .map_or(String::new(), |it| format!(": {}", cause(it)));
     match upstream.state {
         State::Ok => format!("{name} has been ok for {span} (certainty {sure})."),
         State::Idle => format!("{name} has too little traffic to judge, for {span}."),
-        State::Degraded => {
-            format!("{name} has been degraded for {span} (certainty {sure}){why}.")
+        State::Degraded | State::Failing => {
+            format!(
+                "{name} {} (certainty {sure}){why}.",
+                so_far(upstream, status)
+            )
         }
-        State::Failing => format!("{name} has been failing for {span} (certainty {sure}){why}."),
     }
 }
 
@@ -93,7 +86,10 @@ fn speaks_for(upstream: &api::Upstream, status: &api::Status) -> Vec<String> {
     let connections = upstream.connections;
     let mut points = Vec::new();
     if upstream.destinations.stalled > 0 {
-        let examples = examples(&upstream.stalled_destinations, upstream.destinations.stalled);
+        let examples = examples(
+            &upstream.stalled_destinations,
+            upstream.destinations.stalled,
+        );
         points.push(format!("{}: {examples}", stalled(upstream.destinations)));
     }
     if connections.stalled + connections.suspect > 0 {
@@ -105,7 +101,11 @@ fn speaks_for(upstream: &api::Upstream, status: &api::Status) -> Vec<String> {
         ));
     }
     for (reason, number) in by_count(upstream) {
-        points.push(format!("{}: {}", count(number, "stalled connection"), cause(reason)));
+        points.push(format!(
+            "{}: {}",
+            count(number, "stalled connection"),
+            cause(reason)
+        ));
     }
     let seen = upstream.counterfactual;
     if seen.fine_elsewhere > 0 {
@@ -121,27 +121,37 @@ fn speaks_for(upstream: &api::Upstream, status: &api::Status) -> Vec<String> {
     }
     if upstream.outstanding_bytes > 0 {
         let oldest = upstream.oldest_stall_seconds;
-        let oldest =
-            oldest.map_or(String::new(), |it| format!("; the oldest stall is {} old", units::age(it)));
-        points.push(format!("{} trapped{oldest}", units::bytes(upstream.outstanding_bytes)));
+        let oldest = oldest.map_or(String::new(), |it| {
+            format!("; the oldest stall is {} old", units::age(it))
+        });
+        points.push(format!(
+            "{} trapped{oldest}",
+            units::bytes(upstream.outstanding_bytes)
+        ));
     }
     points
 }
 
 fn speaks_against(upstream: &api::Upstream, status: &api::Status) -> Vec<String> {
     let mut points = Vec::new();
-    let fine = upstream.destinations.active.saturating_sub(upstream.destinations.stalled);
+    let fine = upstream
+        .destinations
+        .active
+        .saturating_sub(upstream.destinations.stalled);
     if fine > 0 {
         let examples = examples(&upstream.fine_destinations, fine);
         let verb = if fine == 1 { "makes" } else { "make" };
-        points.push(format!("{} {verb} progress: {examples}", count(fine, "destination")));
+        points.push(format!(
+            "{} {verb} progress: {examples}",
+            count(fine, "destination")
+        ));
     }
     let seen = upstream.counterfactual;
     let stuck = seen.destinations.saturating_sub(seen.fine_elsewhere);
     if stuck > 0 {
         points.push(format!(
-            "{} stalled through other upstreams as well: the fault may be theirs",
-            count(stuck, "of its stalled destination")
+            "of its stalled destinations, {stuck} make no progress through other upstreams \
+             either: the fault may be theirs"
         ));
     }
     if upstream.scope == Some(Scope::Common) {
@@ -151,7 +161,10 @@ fn speaks_against(upstream: &api::Upstream, status: &api::Status) -> Vec<String>
                 .to_owned(),
         );
     }
-    let idle = status.upstreams.iter().filter(|it| it.name != upstream.name);
+    let idle = status
+        .upstreams
+        .iter()
+        .filter(|it| it.name != upstream.name);
     let bad = matches!(upstream.state, State::Degraded | State::Failing);
     if bad && idle.clone().all(|it| it.state == State::Idle) {
         points.push("no other upstream has enough traffic to compare with".to_owned());
@@ -177,15 +190,21 @@ fn not_counted(upstream: &api::Upstream) -> Vec<String> {
         .collect()
 }
 
-/// The oldest connection of each cause, then the oldest others.
+/// The oldest connection of each cause, then the oldest others; not those whose peer does not read.
 fn typical(stalls: &[api::Stall]) -> Vec<String> {
     let mut seen = Vec::new();
-    let (first, rest): (Vec<_>, Vec<_>) = stalls.iter().partition(|it| {
+    let held = stalls.iter().filter(|it| it.cause != Cause::ZeroWindow);
+    let (first, rest): (Vec<_>, Vec<_>) = held.partition(|it| {
         let new = !seen.contains(&it.cause);
         seen.push(it.cause);
         new
     });
-    first.into_iter().chain(rest).take(TYPICAL).map(line).collect()
+    first
+        .into_iter()
+        .chain(rest)
+        .take(TYPICAL)
+        .map(line)
+        .collect()
 }
 
 fn line(stall: &api::Stall) -> String {
@@ -205,8 +224,13 @@ fn line(stall: &api::Stall) -> String {
 }
 
 fn next_steps(upstream: &api::Upstream, stalls: &[api::Stall]) -> Vec<String> {
-    let Some(cause) = upstream.cause else { return Vec::new() };
-    let typical = stalls.iter().find(|it| it.cause == cause).or_else(|| stalls.first());
+    let Some(cause) = upstream.cause else {
+        return Vec::new();
+    };
+    let typical = stalls
+        .iter()
+        .find(|it| it.cause == cause)
+        .or_else(|| stalls.first());
     next::steps(
         cause,
         upstream.interface.as_deref(),
@@ -215,72 +239,13 @@ fn next_steps(upstream: &api::Upstream, stalls: &[api::Stall]) -> Vec<String> {
     )
 }
 
-fn identity(stall: &api::Stall) -> Vec<String> {
-    let owner = match process(stall).as_str() {
-        "-" => format!("held by user {}; the process is not known", stall.uid),
-        process => format!("held by {process}, user {}", stall.uid),
-    };
-    let cgroup = stall.cgroup.as_deref().map(|it| format!("control group {}", clean(it)));
-    let mut points = vec![
-        format!(
-            "{} to {} ({}), in network namespace {}",
-            stall.local, stall.remote, stall.tcp_state, stall.netns.0
-        ),
-        format!(
-            "upstream {}: {}",
-            clean(&stall.upstream),
-            via(stall.interface.as_deref(), stall.nexthop)
-        ),
-        owner,
-    ];
-    points.extend(cgroup);
-    points
-}
-
-fn story(stall: &api::Stall) -> Vec<String> {
-    let ago = |seconds| units::age(seconds);
-    let head = stall.head_bytes.map_or(String::new(), |it| format!(", the first segment {it} bytes"));
-    let tries = match (stall.retransmits, stall.probes) {
-        (0, 0) => "not sent again yet".to_owned(),
-        (0, probes) => format!("{} without an answer", count(probes.into(), "window probe")),
-        (timeouts, _) => format!("{} without progress", count(timeouts.into(), "timeout")),
-    };
-    vec![
-        format!("since {} nothing it sent was acknowledged", stall.since),
-        format!(
-            "{} wait for that: {} sent, {} not sent{head}",
-            units::bytes(queue(stall)),
-            units::bytes(stall.unacked_bytes.into()),
-            units::bytes(stall.unsent_bytes.into())
-        ),
-        format!("{tries}; the next is due {} after the last", ago(stall.rto_seconds)),
-        format!("last sent {} ago, last heard {} ago", ago(stall.last_sent_seconds), ago(stall.last_ack_seconds)),
-    ]
-}
-
-fn rests_on(stall: &api::Stall) -> Vec<String> {
-    let mut points = vec![format!("{}: {}", stall.cause, clean(&stall.because))];
-    if !stall.because.contains(meaning(stall.cause)) && stall.cause != Cause::Unknown {
-        points.push(format!("{} means that {}", stall.cause, meaning(stall.cause)));
-    }
-    points.push(format!(
-        "segments of up to {} bytes; the peer's window is {}{}",
-        stall.mss,
-        units::bytes(stall.peer_window_bytes.into()),
-        stall.srtt_seconds.map_or(String::new(), |it| format!("; round trip {}", units::age(it)))
-    ));
-    if let Some(excluded) = stall.excluded {
-        points.push(format!("not held against the upstream ({excluded})"));
-    }
-    if let Some(now) = stall.nexthop_now.filter(|it| Some(*it) != stall.nexthop) {
-        points.push(format!("the route has changed since: it now goes via {now}"));
-    }
-    points
-}
-
 /// Its causes, the most frequent first.
 fn by_count(upstream: &api::Upstream) -> Vec<(Cause, u32)> {
-    let mut causes: Vec<_> = upstream.causes.iter().map(|(cause, count)| (*cause, *count)).collect();
+    let mut causes: Vec<_> = upstream
+        .causes
+        .iter()
+        .map(|(cause, count)| (*cause, *count))
+        .collect();
     causes.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     causes
 }
@@ -288,7 +253,11 @@ fn by_count(upstream: &api::Upstream) -> Vec<(Cause, u32)> {
 /// A few of `total` destinations.
 fn examples(destinations: &[Destination], total: u32) -> String {
     const MOST: usize = 5;
-    let mut shown: Vec<_> = destinations.iter().take(MOST).map(ToString::to_string).collect();
+    let mut shown: Vec<_> = destinations
+        .iter()
+        .take(MOST)
+        .map(ToString::to_string)
+        .collect();
     let more = total.saturating_sub(u32::try_from(shown.len()).unwrap_or(u32::MAX));
     if more > 0 {
         shown.push(format!("{more} more"));

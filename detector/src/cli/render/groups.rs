@@ -51,7 +51,10 @@ pub(in crate::cli) fn groups(stalls: &[api::Stall], key: Key) -> Vec<Group> {
     for stall in stalls {
         members.entry(value(stall, key)).or_default().push(stall);
     }
-    let mut groups: Vec<_> = members.into_iter().map(|(key, it)| group(key, &it)).collect();
+    let mut groups: Vec<_> = members
+        .into_iter()
+        .map(|(key, it)| group(key, &it))
+        .collect();
     groups.sort_by_key(|it| std::cmp::Reverse((it.stalled, it.suspect)));
     groups
 }
@@ -101,7 +104,11 @@ fn group(key: Option<String>, members: &[&api::Stall]) -> Group {
         group.oldest_stall_seconds = group.oldest_stall_seconds.max(stall.stalled_seconds);
         *group.causes.entry(stall.cause).or_default() += 1;
     }
-    group.destinations = members.iter().map(|it| it.destination).collect::<BTreeSet<_>>().len();
+    group.destinations = members
+        .iter()
+        .map(|it| it.destination)
+        .collect::<BTreeSet<_>>()
+        .len();
     group
 }
 

@@ -16,19 +16,28 @@ pub(super) fn steps(
 ) -> Vec<String> {
     let interface = interface.filter(|it| is_word(it)).unwrap_or("INTERFACE");
     let gateway = gateway.map_or_else(|| "GATEWAY".to_owned(), |it| it.to_string());
+    // What is left of 1500 bytes beside the headers of IP and ICMP.
+    let size = if peer.is_some_and(|it| it.is_ipv6()) {
+        1452
+    } else {
+        1472
+    };
     let peer = peer.map_or_else(|| "PEER".to_owned(), |it| it.to_string());
     match cause {
         Cause::Mtu => vec![
-            format!("find the size that passes: `ping -M do -s 1472 -I {interface} {peer}`, then 1372, 1272"),
+            format!(
+                "find the size that passes: `ping -M do -s {size} -I {interface} {peer}`, then \
+                 smaller ones"
+            ),
             format!("see which hop reports it, if any: `tracepath -n {peer}`"),
             "ask the provider about a tunnel or a changed MTU on its side, and whether it drops \
              ICMP \"fragmentation needed\" / \"packet too big\""
                 .to_owned(),
-            format!(
-                "to bridge the time, make segments smaller (this changes the host): \
-                 `nft add rule inet filter output oifname {interface} tcp flags syn tcp option \
-                 maxseg size set 1200`, for new connections"
-            ),
+            // It is read at each timeout (`net/ipv4/tcp_timer.c`, `tcp_write_timeout`), so it helps
+            // connections that hang already, and IPv6 too.
+            "to bridge the time, let TCP try smaller segments after some timeouts (this changes \
+             the host): `sysctl -w net.ipv4.tcp_mtu_probing=1`"
+                .to_owned(),
         ],
         Cause::Blackhole => vec![
             format!("see how far packets get: `mtr -n -T -I {interface} {peer}`"),
@@ -39,7 +48,9 @@ pub(super) fn steps(
         ],
         Cause::Loss => vec![
             format!("see where packets are lost: `mtr -n -T -I {interface} {peer}`"),
-            format!("rule out the own link: `ip -s link show {interface}`, `ethtool -S {interface}`"),
+            format!(
+                "rule out the own link: `ip -s link show {interface}`, `ethtool -S {interface}`"
+            ),
             "ask the provider about a congested or faulty link".to_owned(),
         ],
         Cause::ReturnPath => vec![
@@ -59,7 +70,9 @@ pub(super) fn steps(
         ],
         Cause::Neighbour => vec![
             format!("see whether the gateway answers on the link: `ip neigh show dev {interface}`"),
-            format!("ask it: `arping -I {interface} {gateway}` (IPv6: `ndisc6 {gateway} {interface}`)"),
+            format!(
+                "ask it: `arping -I {interface} {gateway}` (IPv6: `ndisc6 {gateway} {interface}`)"
+            ),
             "look at the cable, the switch port, the VLAN and the gateway itself".to_owned(),
         ],
         Cause::Local => vec![
@@ -76,5 +89,6 @@ pub(super) fn steps(
 
 /// Interfaces may be called `$(reboot)`; such names are not put into commands.
 fn is_word(name: &str) -> bool {
-    name.bytes().all(|it| it.is_ascii_alphanumeric() || b"._@:-".contains(&it))
+    name.bytes()
+        .all(|it| it.is_ascii_alphanumeric() || b"._@:-".contains(&it))
 }

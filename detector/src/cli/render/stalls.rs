@@ -12,7 +12,10 @@ use crate::{api, serve::words::clean};
 
 /// A row per connection.
 pub(in crate::cli) fn stalls(stalls: &[api::Stall], wide: bool) -> String {
-    table(&columns(wide), stalls.iter().map(|it| row(it, wide)).collect())
+    table(
+        &columns(wide),
+        stalls.iter().map(|it| row(it, wide)).collect(),
+    )
 }
 
 /// "smtpd (4711)", as far as it is known.

@@ -1,5 +1,7 @@
 //! `tcpstall status` and `tcpstall watch`.
 //!
+//! In the table DESTS and CONNS are how many of those at work are stuck: `31/34`.
+//!
 //! **Invariant:** the first line alone answers "which, and why".
 
 use comfy_table::Cell;
@@ -19,7 +21,11 @@ use crate::{
 pub(in crate::cli) fn status(status: &api::Status, wide: bool) -> String {
     let mut text = painted(&sentence(status), status.state);
     text.push('\n');
-    let rows: Vec<_> = status.upstreams.iter().map(|it| row(it, status, wide)).collect();
+    let rows: Vec<_> = status
+        .upstreams
+        .iter()
+        .map(|it| row(it, status, wide))
+        .collect();
     if !rows.is_empty() {
         text.push('\n');
         text.push_str(&table(&columns(wide), rows));
@@ -29,7 +35,11 @@ pub(in crate::cli) fn status(status: &api::Status, wide: bool) -> String {
 
 /// The whole judgement in one sentence.
 pub(in crate::cli) fn sentence(status: &api::Status) -> String {
-    let bad: Vec<_> = status.upstreams.iter().filter(|it| is_bad(it.state)).collect();
+    let bad: Vec<_> = status
+        .upstreams
+        .iter()
+        .filter(|it| is_bad(it.state))
+        .collect();
     match bad.as_slice() {
         [] => nothing_bad(status),
         [one] => one_bad(one, status),
@@ -53,19 +63,39 @@ pub(in crate::cli) fn stale(status: &api::Status, now: Timestamp) -> Option<Stri
 
 /// A change of an upstream, as a line.
 pub(in crate::cli) fn event(event: &api::Event) -> String {
-    format!("{}  {}\n", event.at, painted(&clean(&event.message), event.to))
+    format!(
+        "{}  {}\n",
+        event.at,
+        painted(&clean(&event.message), event.to)
+    )
 }
 
-/// "for 12.3 s".
+/// How long it has been in its state: "12.3 s".
 pub(super) fn since(upstream: &api::Upstream, status: &api::Status) -> String {
     let span = status.observed_at.duration_since(upstream.since);
     units::age(span.as_secs_f64())
 }
 
+/// "has been failing for 12.3 s".
+pub(super) fn so_far(upstream: &api::Upstream, status: &api::Status) -> String {
+    let span = status
+        .observed_at
+        .duration_since(upstream.since)
+        .as_secs_f64();
+    if span < 1.0 {
+        return format!("is {} as of now", upstream.state);
+    }
+    format!("has been {} for {}", upstream.state, units::age(span))
+}
+
 /// Destinations of all other upstreams.
 pub(super) fn elsewhere(upstream: &api::Upstream, status: &api::Status) -> api::Destinations {
     let mut sum = api::Destinations::default();
-    for other in status.upstreams.iter().filter(|it| it.name != upstream.name) {
+    for other in status
+        .upstreams
+        .iter()
+        .filter(|it| it.name != upstream.name)
+    {
         sum.active += other.destinations.active;
         sum.stalled += other.destinations.stalled;
     }
@@ -93,12 +123,7 @@ fn nothing_bad(status: &api::Status) -> String {
 }
 
 fn one_bad(upstream: &api::Upstream, status: &api::Status) -> String {
-    let mut text = format!(
-        "{} has been {} for {}",
-        clean(&upstream.name),
-        upstream.state,
-        since(upstream, status)
-    );
+    let mut text = format!("{} {}", clean(&upstream.name), so_far(upstream, status));
     if let Some(reason) = upstream.cause {
         text.push_str(": ");
         text.push_str(&cause(reason));
@@ -107,7 +132,10 @@ fn one_bad(upstream: &api::Upstream, status: &api::Status) -> String {
     text.push_str("; ");
     text.push_str(&stalled(upstream.destinations));
     if other.active > 0 {
-        text.push_str(&format!(", {} of {} elsewhere", other.stalled, other.active));
+        text.push_str(&format!(
+            ", {} of {} elsewhere",
+            other.stalled, other.active
+        ));
     }
     text.push('.');
     text
@@ -126,12 +154,18 @@ fn several_bad(bad: &[&api::Upstream], status: &api::Status) -> String {
              they share: {each}."
         )
     } else {
-        format!("{} of {} are bad: {each}.", bad.len(), count(total(status), "upstream"))
+        format!(
+            "{} of {} are bad: {each}.",
+            bad.len(),
+            count(total(status), "upstream")
+        )
     }
 }
 
 fn briefly(upstream: &api::Upstream) -> String {
-    let reason = upstream.cause.map_or(String::new(), |it| format!(" ({it})"));
+    let reason = upstream
+        .cause
+        .map_or(String::new(), |it| format!(" ({it})"));
     format!("{} is {}{reason}", clean(&upstream.name), upstream.state)
 }
 
@@ -140,7 +174,11 @@ fn total(status: &api::Status) -> u32 {
 }
 
 fn number(status: &api::Status, state: State) -> usize {
-    status.upstreams.iter().filter(|it| it.state == state).count()
+    status
+        .upstreams
+        .iter()
+        .filter(|it| it.state == state)
+        .count()
 }
 
 fn columns(wide: bool) -> Vec<Column> {
@@ -149,17 +187,21 @@ fn columns(wide: bool) -> Vec<Column> {
         words("UPSTREAM"),
         words("VIA"),
         words("CAUSE"),
-        numbers("DESTINATIONS"),
-        numbers("STALLED"),
-        numbers("SUSPECT"),
-        numbers("ACTIVE"),
-        numbers("ESTABLISHED"),
+        numbers("DESTS"),
+        numbers("CONNS"),
         numbers("TRAPPED"),
-        numbers("OLDEST"),
-        numbers("SINCE"),
+        numbers("FOR"),
     ];
     if wide {
-        columns.extend([numbers("CERTAINTY"), words("CAUSES"), words("NOT COUNTED")]);
+        columns.extend([
+            numbers("STALLED"),
+            numbers("SUSPECT"),
+            numbers("ESTABLISHED"),
+            numbers("OLDEST"),
+            numbers("CERTAINTY"),
+            words("CAUSES"),
+            words("NOT COUNTED"),
+        ]);
     }
     columns
 }
@@ -172,20 +214,34 @@ fn row(upstream: &api::Upstream, status: &api::Status, wide: bool) -> Vec<Cell> 
         Cell::new(clean(&upstream.name)),
         Cell::new(all_via(upstream)),
         Cell::new(upstream.cause.map_or_else(none, |it| it.to_string())),
-        Cell::new(format!("{}/{}", upstream.destinations.stalled, upstream.destinations.active)),
-        Cell::new(connections.stalled),
-        Cell::new(connections.suspect),
-        Cell::new(connections.active),
-        Cell::new(connections.established),
+        Cell::new(format!(
+            "{}/{}",
+            upstream.destinations.stalled, upstream.destinations.active
+        )),
+        Cell::new(format!(
+            "{}/{}",
+            connections.stalled + connections.suspect,
+            connections.active
+        )),
         Cell::new(units::bytes(upstream.outstanding_bytes)),
-        Cell::new(upstream.oldest_stall_seconds.map_or_else(none, units::age)),
         Cell::new(since(upstream, status)),
     ];
     if wide {
         row.extend([
+            Cell::new(connections.stalled),
+            Cell::new(connections.suspect),
+            Cell::new(connections.established),
+            Cell::new(upstream.oldest_stall_seconds.map_or_else(none, units::age)),
             Cell::new(units::certainty(upstream.confidence)),
-            Cell::new(list(upstream.causes.iter().map(|(k, v)| (Cause::word(*k), *v)))),
-            Cell::new(list(upstream.excluded.iter().map(|(k, v)| (Excluded::word(*k), *v)))),
+            Cell::new(list(
+                upstream.causes.iter().map(|(k, v)| (Cause::word(*k), *v)),
+            )),
+            Cell::new(list(
+                upstream
+                    .excluded
+                    .iter()
+                    .map(|(k, v)| (Excluded::word(*k), *v)),
+            )),
         ]);
     }
     row
@@ -204,6 +260,12 @@ fn all_via(upstream: &api::Upstream) -> String {
 }
 
 fn list<'a>(counts: impl Iterator<Item = (&'a str, u32)>) -> String {
-    let counts: Vec<_> = counts.map(|(word, count)| format!("{word} {count}")).collect();
-    if counts.is_empty() { "-".to_owned() } else { counts.join(", ") }
+    let counts: Vec<_> = counts
+        .map(|(word, count)| format!("{word} {count}"))
+        .collect();
+    if counts.is_empty() {
+        "-".to_owned()
+    } else {
+        counts.join(", ")
+    }
 }

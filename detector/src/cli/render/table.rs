@@ -26,18 +26,23 @@ pub(super) fn table(columns: &[Column], rows: Vec<Vec<Cell>>) -> String {
         return String::new();
     }
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table
+        .load_preset(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled);
     table.enforce_styling();
-    table.set_header(columns.iter().map(|it| Cell::new(it.0).add_attribute(Attribute::Dim)));
+    table.set_header(columns.iter().map(|it| it.0));
     table.add_rows(rows);
     for (column, Column(_, alignment)) in table.column_iter_mut().zip(columns) {
         column.set_cell_alignment(*alignment);
         column.set_padding((0, 2));
     }
+    let faint = Style::new().dimmed();
     let mut text = String::new();
-    for line in table.lines() {
-        text.push_str(line.trim_end());
-        text.push('\n');
+    for (index, line) in table.lines().enumerate() {
+        match (index, line.trim_end()) {
+            (0, headings) => text.push_str(&format!("{faint}{headings}{faint:#}\n")),
+            (_, row) => text.push_str(&format!("{row}\n")),
+        }
     }
     text
 }
@@ -46,9 +51,9 @@ pub(super) fn table(columns: &[Column], rows: Vec<Vec<Cell>>) -> String {
 pub(super) fn state(state: State) -> Cell {
     let cell = Cell::new(state);
     match state {
-        State::Ok => cell.fg(Color::Green),
-        State::Degraded => cell.fg(Color::Yellow),
-        State::Failing => cell.fg(Color::Red).add_attribute(Attribute::Bold),
+        State::Ok => cell.fg(Color::DarkGreen),
+        State::Degraded => cell.fg(Color::DarkYellow),
+        State::Failing => cell.fg(Color::DarkRed).add_attribute(Attribute::Bold),
         State::Idle => cell.add_attribute(Attribute::Dim),
     }
 }
@@ -57,8 +62,8 @@ pub(super) fn state(state: State) -> Cell {
 pub(super) fn phase(phase: Phase) -> Cell {
     let cell = Cell::new(phase);
     match phase {
-        Phase::Suspect => cell.fg(Color::Yellow),
-        Phase::Stalled => cell.fg(Color::Red),
+        Phase::Suspect => cell.fg(Color::DarkYellow),
+        Phase::Stalled => cell.fg(Color::DarkRed),
     }
 }
 

@@ -60,8 +60,14 @@ fn the_sentence_says_which_and_why() {
         (&[][..], "No upstream has been seen yet."),
         (&[Ok], "The only upstream is ok."),
         (&[Ok, Ok, Ok], "All 3 upstreams are ok."),
-        (&[Ok, Idle], "1 upstream is ok; 1 with too little traffic to judge."),
-        (&[Ok, Ok, Idle], "2 upstreams are ok; 1 with too little traffic to judge."),
+        (
+            &[Ok, Idle],
+            "1 upstream is ok; 1 with too little traffic to judge.",
+        ),
+        (
+            &[Ok, Ok, Idle],
+            "2 upstreams are ok; 1 with too little traffic to judge.",
+        ),
         (&[Idle, Idle], "No upstream has enough traffic to judge."),
         (
             &[Failing, Degraded, Ok],
@@ -80,7 +86,10 @@ fn the_sentence_says_which_and_why() {
     let mut common = with_states(&[Failing, Failing]);
     common.scope = Some(Scope::Common);
     let common = sentence(&common);
-    assert!(common.starts_with("Every upstream that can be judged is bad at once"), "{common}");
+    assert!(
+        common.starts_with("Every upstream that can be judged is bad at once"),
+        "{common}"
+    );
 }
 
 #[test]
@@ -89,7 +98,10 @@ fn an_old_judgement_is_not_passed_off_as_new() {
     assert_eq!(stale(&status, now() + 59.seconds()), None);
     assert_eq!(stale(&status, now() - 60.seconds()), None);
     let warning = stale(&status, now() + 200.seconds()).expect("a warning");
-    assert!(warning.starts_with("the newest judgement is 3m 20s old"), "{warning}");
+    assert!(
+        warning.starts_with("the newest judgement is 3m 20s old"),
+        "{warning}"
+    );
 }
 
 #[test]
@@ -132,7 +144,11 @@ fn every_connection_is_in_one_group() {
 #[test]
 fn an_upstream_is_explained() {
     let status = status();
-    insta::assert_snapshot!(plain(&explain_upstream(&status.upstreams[0], &status, &stalls())));
+    insta::assert_snapshot!(plain(&explain_upstream(
+        &status.upstreams[0],
+        &status,
+        &stalls()
+    )));
 }
 
 #[test]
@@ -164,15 +180,60 @@ fn every_cause_has_a_next_step() {
 fn check_follows_the_worst_or_the_one_that_was_asked_for() {
     use State::{Degraded, Failing, Idle, Ok};
     for (states, upstream, code, begin) in [
-        (&[Ok, Failing][..], None, 2, "TCPSTALL CRITICAL - b: failing for 12.3 s, only large"),
-        (&[Ok, Failing], Some("a"), 0, "TCPSTALL OK - a: 31 of 34 destinations stalled | 'a_"),
-        (&[Degraded, Failing], Some("a"), 1, "TCPSTALL WARNING - a: degraded for"),
-        (&[Degraded, Ok], None, 1, "TCPSTALL WARNING - a: degraded for"),
-        (&[Ok, Ok, Idle], None, 0, "TCPSTALL OK - 2 upstreams ok, 1 idle | "),
-        (&[Ok, Idle], Some("b"), 3, "TCPSTALL UNKNOWN - b: too little traffic to judge | "),
-        (&[Idle, Idle], None, 3, "TCPSTALL UNKNOWN - 0 upstreams ok, 2 idle | "),
-        (&[], None, 3, "TCPSTALL UNKNOWN - no upstream has been seen yet\n"),
-        (&[Ok], Some("x"), 3, "TCPSTALL UNKNOWN - there is no upstream called x; known are a\n"),
+        (
+            &[Ok, Failing][..],
+            None,
+            2,
+            "TCPSTALL CRITICAL - b: failing for 12.3 s, only large",
+        ),
+        (
+            &[Ok, Failing],
+            Some("a"),
+            0,
+            "TCPSTALL OK - a: 31 of 34 destinations stalled | 'a_",
+        ),
+        (
+            &[Degraded, Failing],
+            Some("a"),
+            1,
+            "TCPSTALL WARNING - a: degraded for",
+        ),
+        (
+            &[Degraded, Ok],
+            None,
+            1,
+            "TCPSTALL WARNING - a: degraded for",
+        ),
+        (
+            &[Ok, Ok, Idle],
+            None,
+            0,
+            "TCPSTALL OK - 2 upstreams ok, 1 idle | ",
+        ),
+        (
+            &[Ok, Idle],
+            Some("b"),
+            3,
+            "TCPSTALL UNKNOWN - b: too little traffic to judge | ",
+        ),
+        (
+            &[Idle, Idle],
+            None,
+            3,
+            "TCPSTALL UNKNOWN - too little traffic to judge any of 2 upstreams | ",
+        ),
+        (
+            &[],
+            None,
+            3,
+            "TCPSTALL UNKNOWN - no upstream has been seen yet\n",
+        ),
+        (
+            &[Ok],
+            Some("x"),
+            3,
+            "TCPSTALL UNKNOWN - there is no upstream called x; known are a\n",
+        ),
     ] {
         let (found, line) = check(Result::Ok(&with_states(states)), upstream, now());
         assert_eq!(found, code, "{line}");
@@ -194,7 +255,10 @@ fn check_does_not_know_without_a_daemon_or_with_an_old_judgement() {
     assert_eq!((code, line.as_str()), (3, expected));
     let (code, line) = check(Ok(&status()), None, now() + 1.hours());
     assert_eq!(code, 3);
-    assert!(line.starts_with("TCPSTALL UNKNOWN - the newest judgement is 1h 00m old"), "{line}");
+    assert!(
+        line.starts_with("TCPSTALL UNKNOWN - the newest judgement is 1h 00m old"),
+        "{line}"
+    );
 }
 
 #[test]
@@ -202,7 +266,11 @@ fn names_cannot_break_the_line_of_check() {
     let mut status = with_states(&[State::Failing]);
     status.upstreams[0].name = "a|b='c'\n".to_owned();
     let (_, line) = check(Ok(&status), None, now());
-    assert_eq!((line.matches('|').count(), line.matches('\n').count()), (1, 1), "{line}");
+    assert_eq!(
+        (line.matches('|').count(), line.matches('\n').count()),
+        (1, 1),
+        "{line}"
+    );
     assert!(line.contains(r"'a_b__c_\u{a}_stalled'=55"), "{line}");
 }
 
@@ -245,16 +313,23 @@ fn an_unknown_upstream_is_answered_with_the_known_ones() {
     let expected = "there is no upstream called x; known are provider-b, provider-a, vpn";
     assert_eq!(unknown_upstream("x", &status()), expected);
     let none = unknown_upstream("x", &with_states(&[]));
-    assert_eq!(none, "there is no upstream called x; no upstream has been seen yet");
+    assert_eq!(
+        none,
+        "there is no upstream called x; no upstream has been seen yet"
+    );
     let many = unknown_upstream("x", &with_states(&[State::Ok; 23]));
     assert!(many.ends_with("t, 3 more (`tcpstall status`)"), "{many}");
 }
 
 #[test]
 fn ids_are_recognised() {
-    for (text, expected) in
-        [("c-7f3a9c01", true), ("c-1127f3a9c01", true), ("c-7f3a", false), ("c-provider", false), ("b", false)]
-    {
+    for (text, expected) in [
+        ("c-7f3a9c01", true),
+        ("c-1127f3a9c01", true),
+        ("c-7f3a", false),
+        ("c-provider", false),
+        ("b", false),
+    ] {
         assert_eq!(is_id(text), expected, "{text}");
     }
 }
@@ -269,7 +344,11 @@ fn doctor_says_what_is_lost() {
         lost: "something".to_owned(),
         remedy: "get it".to_owned(),
     };
-    let all = [check("btf", true, true), check("owners", false, false), check("bpf", false, true)];
+    let all = [
+        check("btf", true, true),
+        check("owners", false, false),
+        check("bpf", false, true),
+    ];
     insta::assert_snapshot!(plain(&doctor(&all)));
     let end = |checks: &[Check]| plain(&doctor(checks)).lines().last().map(str::to_owned);
     let works = "Everything is there: `sudo tcpstall daemon` will work fully.";

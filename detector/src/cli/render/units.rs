@@ -21,13 +21,19 @@ pub(super) fn age(seconds: f64) -> String {
 
 /// An amount of data: "1448 B", "30.0 kB", "812 MB".
 pub(super) fn bytes(count: u64) -> String {
-    const STEPS: [(&str, u64); 4] =
-        [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1000)];
+    const STEPS: [(&str, u64); 4] = [
+        ("TB", 1_000_000_000_000),
+        ("GB", 1_000_000_000),
+        ("MB", 1_000_000),
+        ("kB", 1000),
+    ];
     if count < 10_000 {
         return format!("{count} B");
     }
-    let (unit, size) =
-        STEPS.into_iter().find(|(_, size)| count >= *size).unwrap_or(("B", 1));
+    let (unit, size) = STEPS
+        .into_iter()
+        .find(|(_, size)| count >= *size)
+        .unwrap_or(("B", 1));
     // In tenths, so that integers suffice.
     let tenths = u128::from(count) * 10 / u128::from(size);
     if tenths < 1000 {

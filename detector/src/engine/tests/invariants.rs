@@ -69,7 +69,16 @@ fn happen(world: World, event: &Event) -> World {
 fn check_story(world: &World, restarted: bool) -> Result<(), TestCaseError> {
     let mut states: BTreeMap<&str, (crate::time::Time, State)> = BTreeMap::new();
     for (at, transition) in &world.log {
-        if let Transition::Upstream { upstream, from, to, scope, cause, confidence, .. } = transition {
+        if let Transition::Upstream {
+            upstream,
+            from,
+            to,
+            scope,
+            cause,
+            confidence,
+            ..
+        } = transition
+        {
             let before = states.insert(upstream, (*at, *to));
             if !restarted {
                 prop_assert_eq!(before.map_or(State::Idle, |it| it.1), *from);

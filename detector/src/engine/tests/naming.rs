@@ -1,14 +1,24 @@
 //! Which upstream a connection belongs to, as people see it.
 
 use super::world::{World, by_interface, destination};
-use crate::{config::Rule, model::{Excluded, State}};
+use crate::{
+    config::Rule,
+    model::{Excluded, State},
+};
 
 #[test]
 fn a_configured_upstream_is_idle_from_the_start() {
     let world = World::configured(&["a", "b"]);
-    let names: Vec<_> =
-        world.snapshot().upstreams.into_iter().map(|it| (it.name, it.state)).collect();
-    assert_eq!(names, [("a".to_owned(), State::Idle), ("b".to_owned(), State::Idle)]);
+    let names: Vec<_> = world
+        .snapshot()
+        .upstreams
+        .into_iter()
+        .map(|it| (it.name, it.state))
+        .collect();
+    assert_eq!(
+        names,
+        [("a".to_owned(), State::Idle), ("b".to_owned(), State::Idle)]
+    );
 }
 
 #[test]
@@ -19,7 +29,11 @@ fn other_settings_keep_the_states_of_upstreams_that_keep_their_names() {
         .run(60)
         .hang("b", 0..20)
         .run(10)
-        .configure(vec![by_interface("b"), by_interface("a"), by_interface("c")]);
+        .configure(vec![
+            by_interface("b"),
+            by_interface("a"),
+            by_interface("c"),
+        ]);
     assert_eq!(world.upstream("b").state, State::Failing);
     assert_eq!(world.upstream("c").state, State::Idle);
     let before = world.story();
@@ -29,15 +43,24 @@ fn other_settings_keep_the_states_of_upstreams_that_keep_their_names() {
 
 #[test]
 fn the_first_rule_that_matches_names_the_upstream() {
-    let first = Rule { name: "everything".into(), gateway: Some([10, 0, 0, 1].into()), ..Rule::default() };
-    let world = World::with_rules(vec![first, by_interface("a")]).open("a", 0..5, 1).run(20);
+    let first = Rule {
+        name: "everything".into(),
+        gateway: Some([10, 0, 0, 1].into()),
+        ..Rule::default()
+    };
+    let world = World::with_rules(vec![first, by_interface("a")])
+        .open("a", 0..5, 1)
+        .run(20);
     assert_eq!(world.upstream("everything").state, State::Ok);
     assert_eq!(world.upstream("a").state, State::Idle);
 }
 
 #[test]
 fn an_alias_names_a_discovered_upstream() {
-    World::new().open("provider-a", 0..5, 1).run(20).expect(&["3s provider-a Idle->Ok"]);
+    World::new()
+        .open("provider-a", 0..5, 1)
+        .run(20)
+        .expect(&["3s provider-a Idle->Ok"]);
 }
 
 #[test]
@@ -50,7 +73,10 @@ fn mapped_peers_are_the_same_destination_as_plain_ones() {
         .run(10)
         .expect_state("a", State::Failing);
     let a = world.upstream("a");
-    assert_eq!(a.stalled_destinations, [destination(0), destination(1), destination(2)]);
+    assert_eq!(
+        a.stalled_destinations,
+        [destination(0), destination(1), destination(2)]
+    );
     assert_eq!(a.excluded.get(&Excluded::OneDestination), Some(&3));
 }
 
@@ -63,7 +89,12 @@ fn a_discovered_upstream_that_nobody_uses_is_forgotten_and_a_configured_one_is_n
         .close("a", 0..5)
         .close("b", 0..5)
         .run(200);
-    let names: Vec<_> = world.snapshot().upstreams.into_iter().map(|it| it.name).collect();
+    let names: Vec<_> = world
+        .snapshot()
+        .upstreams
+        .into_iter()
+        .map(|it| it.name)
+        .collect();
     assert_eq!(names, ["a"]);
 }
 

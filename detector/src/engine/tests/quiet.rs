@@ -5,7 +5,10 @@ use crate::model::{Cause, Excluded};
 
 #[test]
 fn nothing_is_said_about_a_quiet_day() {
-    World::new().open("a", 0..30, 2).run(3600).expect(&["3s a Idle->Ok"]);
+    World::new()
+        .open("a", 0..30, 2)
+        .run(3600)
+        .expect(&["3s a Idle->Ok"]);
 }
 
 #[test]
@@ -25,7 +28,12 @@ fn idle_connections_and_long_polls_are_not_stalled() {
 
 #[test]
 fn idle_connections_behind_a_dead_link_say_nothing_about_it() {
-    World::new().idle("b", 0..100, 3).run(60).hang("b", 0..100).run(600).expect(&[]);
+    World::new()
+        .idle("b", 0..100, 3)
+        .run(60)
+        .hang("b", 0..100)
+        .run(600)
+        .expect(&[]);
 }
 
 #[test]
@@ -39,14 +47,24 @@ fn slow_readers_are_the_peers_doing() {
     let stalls = world.stalls();
     assert_eq!(stalls.len(), 300);
     assert!(stalls.iter().all(|stall| stall.cause == Cause::ZeroWindow));
-    assert!(stalls.iter().all(|stall| stall.excluded == Some(Excluded::ZeroWindow)));
-    assert_eq!(world.upstream("a").excluded.get(&Excluded::ZeroWindow), Some(&300));
+    assert!(
+        stalls
+            .iter()
+            .all(|stall| stall.excluded == Some(Excluded::ZeroWindow))
+    );
+    assert_eq!(
+        world.upstream("a").excluded.get(&Excluded::ZeroWindow),
+        Some(&300)
+    );
     assert_eq!(world.upstream("a").stalled_connections(), 0);
 }
 
 #[test]
 fn slow_readers_alone_are_too_little_to_judge() {
-    World::new().slow_readers("a", 0..100, 3, 0).run(600).expect(&[]);
+    World::new()
+        .slow_readers("a", 0..100, 3, 0)
+        .run(600)
+        .expect(&[]);
 }
 
 #[test]
@@ -60,27 +78,51 @@ fn one_dead_server_with_500_connections_is_not_the_upstream() {
         .expect(&["3s a Idle->Ok"]);
     let stalls = world.stalls();
     assert_eq!(stalls.len(), 501);
-    assert!(stalls.iter().all(|stall| stall.excluded == Some(Excluded::OneDestination)));
+    assert!(
+        stalls
+            .iter()
+            .all(|stall| stall.excluded == Some(Excluded::OneDestination))
+    );
 }
 
 #[test]
 fn two_dead_servers_of_forty_are_not_the_upstream() {
-    World::new().open("a", 0..40, 2).run(60).hang("a", 3..5).run(3600).expect(&["3s a Idle->Ok"]);
+    World::new()
+        .open("a", 0..40, 2)
+        .run(60)
+        .hang("a", 3..5)
+        .run(3600)
+        .expect(&["3s a Idle->Ok"]);
 }
 
 #[test]
 fn two_of_two_is_too_little() {
-    World::new().open("a", 0..2, 50).run(60).hang("a", 0..2).run(600).expect(&[]);
+    World::new()
+        .open("a", 0..2, 50)
+        .run(60)
+        .hang("a", 0..2)
+        .run(600)
+        .expect(&[]);
 }
 
 #[test]
 fn one_dead_server_of_three_is_not_the_upstream() {
-    World::new().open("a", 0..3, 5).run(60).hang("a", 0..1).run(600).expect(&["3s a Idle->Ok"]);
+    World::new()
+        .open("a", 0..3, 5)
+        .run(60)
+        .hang("a", 0..1)
+        .run(600)
+        .expect(&["3s a Idle->Ok"]);
 }
 
 #[test]
 fn ordinary_congestion_is_silent() {
-    World::new().open("a", 0..40, 2).run(10).lossy("a", 0..40, 5).run(1800).expect(&["3s a Idle->Ok"]);
+    World::new()
+        .open("a", 0..40, 2)
+        .run(10)
+        .lossy("a", 0..40, 5)
+        .run(1800)
+        .expect(&["3s a Idle->Ok"]);
 }
 
 #[test]
@@ -103,9 +145,17 @@ fn a_connection_that_speaks_rarely_has_no_vote_meanwhile() {
 
 #[test]
 fn a_minute_of_trouble_at_the_sibling_changes_nothing_here() {
-    let world =
-        World::new().open("a", 0..30, 1).open("b", 0..30, 1).run(60).hang("b", 0..30).run(60);
-    let about_a = world.story().into_iter().filter(|line| line.contains(" a ")).count();
+    let world = World::new()
+        .open("a", 0..30, 1)
+        .open("b", 0..30, 1)
+        .run(60)
+        .hang("b", 0..30)
+        .run(60);
+    let about_a = world
+        .story()
+        .into_iter()
+        .filter(|line| line.contains(" a "))
+        .count();
     assert_eq!(about_a, 1);
 }
 

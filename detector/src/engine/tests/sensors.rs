@@ -10,21 +10,38 @@ use crate::model::{ConnectionId, Input, State, Sweep, Transition};
 fn outage(configure: impl Fn(&mut World)) -> World {
     let mut world = World::new();
     configure(&mut world);
-    world.open("a", 0..20, 2).open("b", 0..20, 2).run(60).hang("b", 0..20).run(20).heal("b").run(60)
+    world
+        .open("a", 0..20, 2)
+        .open("b", 0..20, 2)
+        .run(60)
+        .hang("b", 0..20)
+        .run(20)
+        .heal("b")
+        .run(60)
 }
 
 fn states(world: &World) -> Vec<String> {
-    world.story().iter().map(|line| line.split_once(' ').unwrap().1.to_owned()).collect()
+    world
+        .story()
+        .iter()
+        .map(|line| line.split_once(' ').unwrap().1.to_owned())
+        .collect()
 }
 
 #[test]
 fn entries_that_come_twice_or_not_at_all_change_nothing() {
-    assert_eq!(states(&outage(|world| world.blurred = true)), states(&outage(|_| ())));
+    assert_eq!(
+        states(&outage(|world| world.blurred = true)),
+        states(&outage(|_| ()))
+    );
 }
 
 #[test]
 fn lost_events_cost_latency_and_nothing_else() {
-    assert_eq!(states(&outage(|world| world.deaf = true)), states(&outage(|_| ())));
+    assert_eq!(
+        states(&outage(|world| world.deaf = true)),
+        states(&outage(|_| ()))
+    );
 }
 
 #[test]
@@ -36,17 +53,28 @@ fn events_older_than_the_sweep_are_harmless() {
 
 #[test]
 fn an_old_event_does_not_undo_progress() {
-    let mut world = World::new().open("b", 0..20, 1).run(30).hang("b", 0..20).run(2);
+    let mut world = World::new()
+        .open("b", 0..20, 1)
+        .run(30)
+        .hang("b", 0..20)
+        .run(2);
     let old = world.look(1).unwrap();
     world = world.heal("b").run(20);
     assert!(world.stalls().is_empty());
     world.inject(Input::Timeout(old));
-    assert!(world.stalls().is_empty(), "a connection that moved on is not stuck");
+    assert!(
+        world.stalls().is_empty(),
+        "a connection that moved on is not stuck"
+    );
 }
 
 #[test]
 fn a_sweep_that_shows_nothing_does_not_panic_and_twice_is_needed() {
-    let mut world = World::new().open("b", 0..20, 1).run(30).hang("b", 0..20).run(5);
+    let mut world = World::new()
+        .open("b", 0..20, 1)
+        .run(30)
+        .hang("b", 0..20)
+        .run(5);
     world.inject(Input::Sweep(Sweep::default()));
     assert_eq!(world.stalls().len(), 20);
     world.inject(Input::Sweep(Sweep::default()));
@@ -62,10 +90,19 @@ fn the_end_of_an_unknown_connection_is_nothing() {
 
 #[test]
 fn connections_without_a_known_route_are_asked_for_and_told() {
-    let mut world = World::new().open("b", 0..20, 1).run(30).hang("b", 0..20).run(20);
+    let mut world = World::new()
+        .open("b", 0..20, 1)
+        .run(30)
+        .hang("b", 0..20)
+        .run(20);
     world.looks_up_routes = false;
     let mut world = world.restart().run(5);
-    assert!(world.stalls().iter().all(|stall| stall.upstream == "unknown"));
+    assert!(
+        world
+            .stalls()
+            .iter()
+            .all(|stall| stall.upstream == "unknown")
+    );
     world.looks_up_routes = true;
     let world = world.run(5).expect_state("b", State::Failing);
     assert!(world.stalls().iter().all(|stall| stall.upstream == "b"));
@@ -79,10 +116,24 @@ fn the_same_inputs_give_the_same_story() {
 
 #[test]
 fn time_alone_moves_a_suspect_to_stalled() {
-    let mut world = World::new().open("b", 0..20, 1).run(30).hang("b", 0..20).run(2);
-    assert!(world.stalls().iter().all(|stall| stall.phase.word() == "suspect"));
+    let mut world = World::new()
+        .open("b", 0..20, 1)
+        .run(30)
+        .hang("b", 0..20)
+        .run(2);
+    assert!(
+        world
+            .stalls()
+            .iter()
+            .all(|stall| stall.phase.word() == "suspect")
+    );
     world.later(Duration::from_secs(2));
-    assert!(world.stalls().iter().all(|stall| stall.phase.word() == "stalled"));
+    assert!(
+        world
+            .stalls()
+            .iter()
+            .all(|stall| stall.phase.word() == "stalled")
+    );
 }
 
 proptest! {
@@ -103,7 +154,11 @@ proptest! {
 
 #[test]
 fn timeouts_are_counted_once() {
-    let world = World::new().open("b", 0..20, 1).run(30).hang("b", 0..20).run(10);
+    let world = World::new()
+        .open("b", 0..20, 1)
+        .run(30)
+        .hang("b", 0..20)
+        .run(10);
     let counted: u64 = world
         .log
         .iter()
@@ -112,6 +167,22 @@ fn timeouts_are_counted_once() {
             _ => 0,
         })
         .sum();
-    let happened: u64 = (1..=20).map(|id| u64::from(world.look(id).unwrap().timeouts)).sum();
+    let happened: u64 = (1..=20)
+        .map(|id| u64::from(world.look(id).unwrap().timeouts))
+        .sum();
     assert_eq!(counted, happened);
+}
+
+#[test]
+fn every_stall_begins_once_and_ends_once() {
+    let world = outage(|_| ());
+    let count = |wanted: fn(&Transition) -> bool| {
+        world
+            .log
+            .iter()
+            .filter(|(_, transition)| wanted(transition))
+            .count()
+    };
+    assert_eq!(count(|it| matches!(it, Transition::StallBegan { .. })), 40);
+    assert_eq!(count(|it| matches!(it, Transition::StallEnded { .. })), 40);
 }

@@ -121,7 +121,11 @@ impl Conn {
     }
 
     fn rto(&self) -> Duration {
-        if self.persist { RTO } else { wait(self.backoff) }
+        if self.persist {
+            RTO
+        } else {
+            wait(self.backoff)
+        }
     }
 }
 
@@ -175,7 +179,11 @@ impl World {
     }
 
     pub(super) fn with_rules(rules: Vec<Rule>) -> Self {
-        let settings = Settings { stall_after: Duration::from_secs(3), ignore: Vec::new(), rules };
+        let settings = Settings {
+            stall_after: Duration::from_secs(3),
+            ignore: Vec::new(),
+            rules,
+        };
         Self {
             engine: Engine::new(settings.clone(), START),
             settings,
@@ -210,7 +218,9 @@ impl World {
 
     /// Connections that send a message this often.
     pub(super) fn open_paced(self, upstream: &str, to: Range<u16>, each: u32, every: u64) -> Self {
-        self.open_with(upstream, to, each, |conn| conn.every = Duration::from_secs(every))
+        self.open_with(upstream, to, each, |conn| {
+            conn.every = Duration::from_secs(every)
+        })
     }
 
     /// Connections on IPv6 sockets to mapped IPv4 peers.
@@ -341,7 +351,8 @@ impl World {
     pub(super) fn heal_only(mut self, upstream: &str, destinations: Range<u16>) -> Self {
         self.catch_up();
         let upstream = self.upstream_index(upstream);
-        self.faults.retain(|key, _| key.0 != upstream || !destinations.contains(&key.1));
+        self.faults
+            .retain(|key, _| key.0 != upstream || !destinations.contains(&key.1));
         let hop = hop(upstream);
         self.tell(Input::Neighbour(hop, Some(Reachability::Answers)));
         self
@@ -417,7 +428,10 @@ impl World {
                 self.sweep();
             } else {
                 ticks_at_once += 1;
-                assert!(ticks_at_once < 3, "the engine asks to be called again and again");
+                assert!(
+                    ticks_at_once < 3,
+                    "the engine asks to be called again and again"
+                );
                 self.tell(Input::Tick);
             }
         }
@@ -458,7 +472,11 @@ impl World {
     fn tell(&mut self, input: Input) {
         self.inputs.push((self.now, input.clone()));
         let transitions = self.engine.handle(self.now, input);
-        self.log.extend(transitions.into_iter().map(|transition| (self.now, transition)));
+        self.log.extend(
+            transitions
+                .into_iter()
+                .map(|transition| (self.now, transition)),
+        );
     }
 
     fn upstream_index(&mut self, name: &str) -> usize {
@@ -479,7 +497,11 @@ impl World {
             vrf: None,
             up: true,
         };
-        self.tell(Input::Interface(NETNS, hop(index).interface, Some(interface)));
+        self.tell(Input::Interface(
+            NETNS,
+            hop(index).interface,
+            Some(interface),
+        ));
     }
 
     fn open_way(&mut self, conn: &Conn) -> bool {
@@ -517,7 +539,9 @@ impl World {
 
     /// Notes when something next happens to a connection that is not simply well.
     fn schedule(&mut self, id: u64) {
-        let Some(conn) = self.conns.get(&id) else { return };
+        let Some(conn) = self.conns.get(&id) else {
+            return;
+        };
         let faulty = self.faults.contains_key(&(conn.upstream, conn.destination));
         if let Some(timer) = conn.timer {
             self.timers.insert((timer, id));
@@ -528,8 +552,12 @@ impl World {
 
     /// A message is due on a troubled way, or a timer has run out.
     fn fire(&mut self) {
-        let Some((_, id)) = self.timers.pop_first() else { return };
-        let Some(mut conn) = self.conns.remove(&id) else { return };
+        let Some((_, id)) = self.timers.pop_first() else {
+            return;
+        };
+        let Some(mut conn) = self.conns.remove(&id) else {
+            return;
+        };
         let now = self.now;
         let fault = self.faults.get(&(conn.upstream, conn.destination)).copied();
         let open = self.open_way(&conn);
@@ -612,7 +640,9 @@ impl World {
                 && (conn.outstanding()
                     || (conn.segments_out > 0
                         && self.now.since(conn.sent_at) <= Duration::from_secs(10)));
-            let share = sampled.entry((conn.upstream, conn.destination)).or_default();
+            let share = sampled
+                .entry((conn.upstream, conn.destination))
+                .or_default();
             if at_work && *share < 4 {
                 *share += 1;
                 sweep.samples.push(self.sample(conn, Origin::Active));
@@ -632,7 +662,9 @@ impl World {
         }
         if let Some(seed) = self.shuffled {
             sweep.samples.sort_by_key(|sample| {
-                (sample.id.0 ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(17)
+                (sample.id.0 ^ seed)
+                    .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                    .rotate_left(17)
             });
         }
         self.tell(Input::Sweep(sweep));
@@ -650,11 +682,19 @@ impl World {
                 .faults
                 .iter()
                 .any(|((it, _), fault)| *it == upstream && *fault == Fault::Silent);
-            let reachability = if silent { Reachability::Silent } else { Reachability::Answers };
+            let reachability = if silent {
+                Reachability::Silent
+            } else {
+                Reachability::Answers
+            };
             self.tell(Input::Neighbour(hop, Some(reachability)));
         }
         if self.looks_up_routes {
-            let ids: Vec<_> = self.engine.without_route().map(|sample| sample.id).collect();
+            let ids: Vec<_> = self
+                .engine
+                .without_route()
+                .map(|sample| sample.id)
+                .collect();
             for id in ids {
                 if let Some(conn) = self.conns.get(&id.0) {
                     self.tell(Input::Route(id, hop(conn.upstream)));
@@ -665,7 +705,9 @@ impl World {
 
     fn sample(&self, conn: &Conn, origin: Origin) -> Sample {
         let outstanding = conn.written - conn.una;
-        let unacked = (u64::from(conn.in_flight) * MSS).min(conn.size).min(outstanding);
+        let unacked = (u64::from(conn.in_flight) * MSS)
+            .min(conn.size)
+            .min(outstanding);
         let unacked = if conn.in_flight == 0 { 0 } else { unacked };
         // Sequence numbers wrap in every test.
         let isn = u32::MAX - (conn.id as u32 * 7919) % 100_000;
@@ -743,7 +785,15 @@ impl World {
     pub(super) fn story(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for (at, transition) in &self.log {
-            if let Transition::Upstream { upstream, from, to, scope, cause, .. } = transition {
+            if let Transition::Upstream {
+                upstream,
+                from,
+                to,
+                scope,
+                cause,
+                ..
+            } = transition
+            {
                 let seconds = at.since(START).as_secs();
                 let scope = scope.filter(|scope| scope.word() == "common");
                 let mut line = format!("{seconds}s {upstream} {from:?}->{to:?}");
@@ -775,9 +825,9 @@ impl World {
         self.log
             .iter()
             .find_map(|(at, transition)| match transition {
-                Transition::Upstream { upstream, from, to, .. }
-                    if upstream == name && *to == state && from != to && *at >= since =>
-                {
+                Transition::Upstream {
+                    upstream, from, to, ..
+                } if upstream == name && *to == state && from != to && *at >= since => {
                     Some(at.since(since).as_secs_f64())
                 }
                 _ => None,
@@ -790,7 +840,12 @@ impl World {
         let mut engine = Engine::new(self.settings.clone(), START);
         let mut log = Vec::new();
         for (at, input) in &self.inputs {
-            log.extend(engine.handle(*at, input.clone()).into_iter().map(|it| (*at, it)));
+            log.extend(
+                engine
+                    .handle(*at, input.clone())
+                    .into_iter()
+                    .map(|it| (*at, it)),
+            );
         }
         assert_eq!(log, self.log);
         assert_eq!(engine.snapshot(self.now), self.snapshot());
@@ -803,7 +858,9 @@ impl World {
 
     /// A sample of the connection with this number as it is now.
     pub(super) fn look(&self, id: u64) -> Option<Sample> {
-        self.conns.get(&id).map(|conn| self.sample(conn, Origin::Suspicious))
+        self.conns
+            .get(&id)
+            .map(|conn| self.sample(conn, Origin::Suspicious))
     }
 }
 
@@ -824,7 +881,12 @@ pub(super) fn by_interface(name: &str) -> Rule {
 }
 
 pub(in crate::engine) fn destination(number: u16) -> Destination {
-    Destination::of(IpAddr::V4(Ipv4Addr::new(100, (number >> 8) as u8, number as u8, 1)))
+    Destination::of(IpAddr::V4(Ipv4Addr::new(
+        100,
+        (number >> 8) as u8,
+        number as u8,
+        1,
+    )))
 }
 
 /// The kernel drops its cached route after some timeouts (`tcp_write_timeout`, `tcp_retries1`).

@@ -22,7 +22,9 @@ async fn the_folder_is_made_and_the_file_is_for_owner_and_group() {
     assert!(metadata.file_type().is_socket());
     assert_eq!(socket.path(), path);
     std::os::unix::net::UnixStream::connect(&path).expect("it answers");
-    let beside = fs::read_dir(path.parent().expect("a folder")).expect("a folder").count();
+    let beside = fs::read_dir(path.parent().expect("a folder"))
+        .expect("a folder")
+        .count();
     assert_eq!(beside, 1, "nothing else is left in the folder");
     drop(socket);
     assert!(!path.exists());
@@ -45,9 +47,13 @@ async fn a_second_daemon_is_refused() {
 async fn a_daemon_with_a_full_queue_is_not_taken_for_dead() {
     let (_folder, path) = place();
     fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
-    let socket =
-        socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-            .expect("a socket");
+    let socket = socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .expect("a socket");
     let address = SocketAddrUnix::new(&path).expect("an address");
     bind(&socket, &address).expect("bound");
     listen(&socket, 0).expect("listens");
@@ -90,24 +96,41 @@ async fn a_path_that_is_too_long_is_said_so() {
     let (folder, _) = place();
     let path = folder.path().join("x".repeat(120));
     let complaint = complaint(bind_socket(&path));
-    assert!(complaint.contains("the path is too long for a socket"), "{complaint}");
+    assert!(
+        complaint.contains("the path is too long for a socket"),
+        "{complaint}"
+    );
 }
 
 #[tokio::test]
 async fn a_busy_address_is_named() {
-    let first = bind_metrics("127.0.0.1:0".parse().expect("address")).await.expect("a port");
+    let first = bind_metrics("127.0.0.1:0".parse().expect("address"))
+        .await
+        .expect("a port");
     let address = first.local_addr().expect("an address");
     let complaint = complaint(bind_metrics(address).await);
-    assert!(complaint.starts_with(&format!("cannot serve metrics on {address} (")), "{complaint}");
-    assert!(complaint.contains("perhaps another exporter"), "{complaint}");
-    assert!(complaint.ends_with("--metrics-address or metrics_address"), "{complaint}");
+    assert!(
+        complaint.starts_with(&format!("cannot serve metrics on {address} (")),
+        "{complaint}"
+    );
+    assert!(
+        complaint.contains("perhaps another exporter"),
+        "{complaint}"
+    );
+    assert!(
+        complaint.ends_with("--metrics-address or metrics_address"),
+        "{complaint}"
+    );
 }
 
 #[tokio::test]
 async fn an_address_of_somebody_else_is_named() {
     let address = "192.0.2.77:0".parse().expect("address");
     let complaint = complaint(bind_metrics(address).await);
-    assert!(complaint.contains("this host has no such address"), "{complaint}");
+    assert!(
+        complaint.contains("this host has no such address"),
+        "{complaint}"
+    );
 }
 
 #[test]

@@ -22,7 +22,10 @@ fn stalls_are_as_promised() {
 #[test]
 fn stalled_connections_are_the_sum_of_their_causes() {
     for upstream in status(&example::snapshot(), &example::facts()).upstreams {
-        assert_eq!(upstream.connections.stalled, upstream.causes.values().sum::<u32>());
+        assert_eq!(
+            upstream.connections.stalled,
+            upstream.causes.values().sum::<u32>()
+        );
     }
 }
 
@@ -36,7 +39,13 @@ fn an_interface_that_is_gone_is_known_by_its_index() {
 
 #[test]
 fn filters_keep_what_they_say() {
-    let all = ["c-7f3a9c01", "c-7f3a9c02", "c-7f3a9c03", "c-7f3a9c04", "c-7f3a9c05"];
+    let all = [
+        "c-7f3a9c01",
+        "c-7f3a9c02",
+        "c-7f3a9c03",
+        "c-7f3a9c04",
+        "c-7f3a9c05",
+    ];
     for (query, expected) in [
         ("", &all[..]),
         ("upstream=provider-b", &all),
@@ -79,7 +88,10 @@ fn a_filter_survives_the_way_to_the_daemon() {
     };
     let query = serde_urlencoded::to_string(&filter).expect("a query");
     assert_eq!(serde_urlencoded::from_str::<Filter>(&query), Ok(filter));
-    assert_eq!(serde_urlencoded::to_string(Filter::default()).as_deref(), Ok(""));
+    assert_eq!(
+        serde_urlencoded::to_string(Filter::default()).as_deref(),
+        Ok("")
+    );
 }
 
 #[test]

@@ -78,7 +78,10 @@ fn by_upstream(snapshot: &Snapshot, facts: &Facts) -> Vec<Gauge> {
             let value = f64::from(u8::from(*it == upstream.state));
             state.add([name.clone(), it.word().to_owned()], value);
         }
-        changed.add([name.clone()], seconds(facts.wall_at(snapshot.at, upstream.since)));
+        changed.add(
+            [name.clone()],
+            seconds(facts.wall_at(snapshot.at, upstream.since)),
+        );
         confidence.add([name.clone()], upstream.confidence);
         active.add([name.clone()], f64::from(upstream.active_destinations));
         let count = json::number(upstream.stalled_destinations.len());
@@ -100,7 +103,11 @@ fn by_next_hop(snapshot: &Snapshot) -> Vec<Gauge> {
         "Connections past the handshake.",
         LABELS,
     );
-    let mut active = Gauge::new("tcpstall_active_connections", "Connections that send.", LABELS);
+    let mut active = Gauge::new(
+        "tcpstall_active_connections",
+        "Connections that send.",
+        LABELS,
+    );
     let mut suspect = Gauge::new(
         "tcpstall_suspect_connections",
         "Connections with outstanding data and two or more timeouts without progress.",
@@ -111,7 +118,12 @@ fn by_next_hop(snapshot: &Snapshot) -> Vec<Gauge> {
         "Connections without progress although progress was due.",
         &["upstream", "interface", "nexthop", "cause"],
     );
-    let zeros = snapshot.upstreams.iter().map(|it| it.next_hops.len()).sum::<usize>() <= ZEROS;
+    let zeros = snapshot
+        .upstreams
+        .iter()
+        .map(|it| it.next_hops.len())
+        .sum::<usize>()
+        <= ZEROS;
     for upstream in &snapshot.upstreams {
         for (next_hop, counts) in &upstream.next_hops {
             let labels = labels(upstream, Some(*next_hop), snapshot);
@@ -208,7 +220,12 @@ struct Gauge {
 
 impl Gauge {
     fn new(name: &'static str, help: &'static str, labels: &'static [&'static str]) -> Self {
-        Self { name, help, labels, series: BTreeMap::new() }
+        Self {
+            name,
+            help,
+            labels,
+            series: BTreeMap::new(),
+        }
     }
 
     fn add(&mut self, labels: impl Into<Vec<String>>, value: f64) {

@@ -24,14 +24,21 @@ fn metrics() -> Metrics {
         change(State::Ok, State::Degraded, Some(Cause::Mtu)),
         change(State::Degraded, State::Failing, Some(Cause::Mtu)),
         change(State::Failing, State::Ok, None),
-        Transition::StallBegan { id: ConnectionId(1), upstream: upstream(), cause: Cause::Mtu },
+        Transition::StallBegan {
+            id: ConnectionId(1),
+            upstream: upstream(),
+            cause: Cause::Mtu,
+        },
         Transition::StallEnded {
             id: ConnectionId(1),
             upstream: upstream(),
             outcome: Outcome::Recovered,
             lasted: Duration::from_secs(7),
         },
-        Transition::Timeouts { upstream: upstream(), count: 5 },
+        Transition::Timeouts {
+            upstream: upstream(),
+            count: 5,
+        },
     ] {
         metrics.observe(&transition);
     }
@@ -90,10 +97,17 @@ fn what_has_vanished_has_no_gauges() {
     let metrics = metrics();
     let mut published = example::published();
     metrics.page(Some(&published)).expect("a page");
-    published.snapshot.upstreams.retain(|it| it.name == "provider-a");
+    published
+        .snapshot
+        .upstreams
+        .retain(|it| it.name == "provider-a");
     let page = metrics.page(Some(&published)).expect("a page");
-    let gauges = page.lines().filter(|it| it.contains("provider-b") && !it.contains("_total"));
-    let left: Vec<_> = gauges.filter(|it| !it.contains("_stall_duration_")).collect();
+    let gauges = page
+        .lines()
+        .filter(|it| it.contains("provider-b") && !it.contains("_total"));
+    let left: Vec<_> = gauges
+        .filter(|it| !it.contains("_stall_duration_"))
+        .collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
@@ -101,10 +115,15 @@ fn what_has_vanished_has_no_gauges() {
 fn counters_of_upstreams_that_come_and_go_do_not_pile_up() {
     let metrics = Metrics::new().expect("valid");
     for number in 0..REMEMBERED + 10 {
-        metrics.observe(&Transition::Timeouts { upstream: format!("u{number}"), count: 1 });
+        metrics.observe(&Transition::Timeouts {
+            upstream: format!("u{number}"),
+            count: 1,
+        });
     }
     let page = metrics.page(Some(&example::published())).expect("a page");
-    let left = page.lines().filter(|it| it.starts_with("tcpstall_retransmission_timeouts_total"));
+    let left = page
+        .lines()
+        .filter(|it| it.starts_with("tcpstall_retransmission_timeouts_total"));
     assert_eq!(left.count(), 3);
 }
 
@@ -118,12 +137,21 @@ fn next_hops_that_look_alike_are_added_up() {
     upstream.next_hops.insert(twin, counts);
     published.snapshot.interfaces.insert(
         (twin.netns, twin.interface),
-        crate::model::Interface { name: "wan0".to_owned(), ..Default::default() },
+        crate::model::Interface {
+            name: "wan0".to_owned(),
+            ..Default::default()
+        },
     );
     let page = metrics().page(Some(&published)).expect("a page");
     let labels = r#"{interface="wan0",nexthop="192.0.2.1",upstream="provider-a"}"#;
-    assert!(page.contains(&format!("tcpstall_established_connections{labels} 242\n")), "{page}");
-    assert!(page.contains(&format!("tcpstall_upstream_info{labels} 1\n")), "{page}");
+    assert!(
+        page.contains(&format!("tcpstall_established_connections{labels} 242\n")),
+        "{page}"
+    );
+    assert!(
+        page.contains(&format!("tcpstall_upstream_info{labels} 1\n")),
+        "{page}"
+    );
 }
 
 #[test]
@@ -131,6 +159,12 @@ fn names_cannot_break_the_page() {
     let mut published = example::published();
     published.snapshot.upstreams[0].name = format!("a\"\\\n\x1b{}", "x".repeat(500));
     let page = metrics().page(Some(&published)).expect("a page");
-    let line = page.lines().find(|it| it.contains("u{1b}")).expect("it is there");
-    assert!(line.len() < 300 && line.contains(r#"upstream="a\"\\"#), "{line}");
+    let line = page
+        .lines()
+        .find(|it| it.contains("u{1b}"))
+        .expect("it is there");
+    assert!(
+        line.len() < 300 && line.contains(r#"upstream="a\"\\"#),
+        "{line}"
+    );
 }

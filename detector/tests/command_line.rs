@@ -1,0 +1,175 @@
+//! The binary as scripts and monitors see it: exit codes, and what goes where. Needs no daemon.
+
+use std::process::{Command, Output, Stdio};
+
+fn tcpstall(arguments: &[&str]) -> Output {
+    command(arguments).output().expect("it runs")
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tcpstall"));
+    command.args(arguments).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("TCPSTALL_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("text")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("text")
+}
+
+#[test]
+fn without_a_daemon_every_question_fails_with_what_to_do() {
+    for command in ["status", "stalls", "explain", "watch"] {
+        let output = tcpstall(&[command, "--socket", "/nonexistent/t.sock"]);
+        assert_eq!(output.status.code(), Some(1), "{command}");
+        assert_eq!(stdout(&output), "", "{command}");
+        let words = stderr(&output);
+        assert!(
+            words.starts_with("tcpstall: no tcpstall daemon answers on /nonexistent/t.sock"),
+            "{words}"
+        );
+        assert!(words.contains("`sudo tcpstall daemon`"), "{words}");
+    }
+}
+
+#[test]
+fn the_socket_can_be_named_by_the_environment_or_the_file() {
+    let output = command(&["status"])
+        .env("TCPSTALL_SOCKET", "/nonexistent/e.sock")
+        .output()
+        .expect("it runs");
+    assert!(stderr(&output).contains("/nonexistent/e.sock"));
+    let folder = tempfile::tempdir().expect("tempdir");
+    let file = folder.path().join("t.toml");
+    std::fs::write(&file, "socket = '/nonexistent/f.sock'").expect("written");
+    let output = command(&["status"])
+        .env("TCPSTALL_CONFIG", &file)
+        .output()
+        .expect("it runs");
+    assert!(stderr(&output).contains("/nonexistent/f.sock"));
+}
+
+#[test]
+fn a_monitor_is_answered_unknown_in_one_line() {
+    for arguments in [
+        &["check", "--socket", "/nonexistent/t.sock"][..],
+        &["check", "--nonsense"],
+        &["check", "a", "b"],
+    ] {
+        let output = tcpstall(arguments);
+        assert_eq!(output.status.code(), Some(3), "{arguments:?}");
+        let line = stdout(&output);
+        assert!(line.starts_with("TCPSTALL UNKNOWN - "), "{line}");
+        assert_eq!(line.lines().count(), 1, "{line}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_2_and_help_is_0() {
+    for (arguments, code) in [
+        (&["stats"][..], 2),
+        (&["stalls", "--cause", "x"], 2),
+        (&[], 2),
+        (&["--help"], 0),
+        (&["check", "--help"], 0),
+        (&["--version"], 0),
+    ] {
+        let output = tcpstall(arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+        let said = if code == 0 {
+            &output.stdout
+        } else {
+            &output.stderr
+        };
+        assert!(!said.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_failure() {
+    for arguments in [&["man"][..], &["completions", "bash"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = command(arguments).stdout(writer).output().expect("it runs");
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+        assert_eq!(stderr(&output), "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_configuration_is_checked_without_starting() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    let file = folder.path().join("t.toml");
+    let check = || {
+        let file = file.to_str().expect("text");
+        tcpstall(&["daemon", "--check", "--config", file])
+    };
+    std::fs::write(
+        &file,
+        "[[upstream]]\nname = 'provider-b'\ngateway = '203.0.113.1'\n",
+    )
+    .expect("written");
+    let output = check();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(
+        stdout(&output).ends_with("is valid; upstreams, the first that matches wins: provider-b\n")
+    );
+    std::fs::write(&file, "\n[detect]\nstall_afer = '3s'\n").expect("written");
+    let output = check();
+    assert_eq!(output.status.code(), Some(1));
+    let words = stderr(&output);
+    let expected = format!(
+        "tcpstall: {}:3: detect.stall_afer: unknown key; did you mean stall_after?\n",
+        file.display()
+    );
+    assert_eq!(words, expected);
+    assert_eq!(stdout(&output), "");
+}
+
+#[test]
+fn there_is_a_manual_page_per_command() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    let to = folder.path().join("man1");
+    let output = tcpstall(&["man", "--dir", to.to_str().expect("text")]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    for page in [
+        "tcpstall.1",
+        "tcpstall-status.1",
+        "tcpstall-daemon.1",
+        "tcpstall-explain.1",
+    ] {
+        assert!(to.join(page).is_file(), "{page}");
+    }
+    let output = tcpstall(&["man", "--dir", "/proc/nonexistent"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("name a folder you may write to"));
+}
+
+#[test]
+fn doctor_prints_data_only() {
+    let output = tcpstall(&["doctor", "--json"]);
+    assert!(matches!(output.status.code(), Some(0 | 1)));
+    let rows: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let rows = rows.as_array().expect("a list");
+    assert!(!rows.is_empty());
+    for row in rows {
+        assert!(
+            row["feature"].is_string() && row["ok"].is_boolean(),
+            "{row}"
+        );
+    }
+}
+
+#[test]
+fn nothing_is_coloured_without_a_terminal() {
+    let output = tcpstall(&["doctor"]);
+    assert!(!stdout(&output).contains('\x1b'));
+}
