@@ -22,8 +22,8 @@ impl Engine {
         self.add_troubled(&mut upstreams);
         let mut stalls: Vec<_> = self
             .connections
-            .iter()
-            .filter_map(|(_, connection)| self.stall(connection))
+            .values()
+            .filter_map(|connection| self.stall(connection))
             .collect();
         stalls.sort_by_key(|stall| stall.since);
         for stall in &stalls {
