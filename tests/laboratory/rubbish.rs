@@ -74,9 +74,10 @@ fn those_who_watch_do_not_lock_the_others_out() {
     };
     world.traffic(0, 0..20, Load::STEADY);
     world.watch();
-    let watchers: Vec<_> = (0..100)
-        .map(|_| it_works(world.daemon().events()))
-        .collect();
+    // Some are let in, the others are told that there are enough.
+    let watchers: Vec<_> = (0..100).map(|_| world.daemon().events()).collect();
+    let let_in = watchers.iter().filter(|it| it.is_ok()).count();
+    assert!((1..100).contains(&let_in), "{let_in} of 100 watch");
     it_works(world.daemon().status());
     drop(watchers);
     it_works(world.take_daemon().stop());
