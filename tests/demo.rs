@@ -4,7 +4,7 @@
 //! Everything shown is measured while it is shown. The exit code is 1 when the upstream was not
 //! named in time, or the wrong one was.
 
-use std::{process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Result;
 use clap::Parser;
@@ -14,6 +14,8 @@ use lab::{Lab, Load, signal};
 mod acts;
 #[path = "demo/metrics.rs"]
 mod metrics;
+#[path = "demo/picture.rs"]
+mod picture;
 #[path = "demo/stage.rs"]
 mod stage;
 #[path = "demo/tools.rs"]
@@ -33,6 +35,10 @@ struct Arguments {
     /// Without pauses for reading
     #[arg(long)]
     quick: bool,
+
+    /// Draw what `status` and `explain` say ten seconds in, as SVG
+    #[arg(long, value_name = "FILE")]
+    picture: Option<PathBuf>,
 }
 
 /// Time to read a paragraph.
@@ -68,5 +74,8 @@ fn play(arguments: &Arguments) -> Result<bool> {
         return Ok(false);
     };
     play.ten_seconds_in(&watch)?;
+    if let Some(path) = &arguments.picture {
+        play.picture(path)?;
+    }
     play.the_repair(watch)
 }

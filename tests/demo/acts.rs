@@ -1,12 +1,16 @@
 //! The acts, in their order.
 
-use std::time::{Duration, Instant};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use lab::{Daemon, Fault, Lab, Traffic, signal};
 
 use crate::{
     metrics::Page,
+    picture,
     stage::Stage,
     tools::{self, Established},
     watcher::Watcher,
@@ -154,6 +158,11 @@ impl<'a> Play<'a> {
             self.stage.lines(&before.changes(&now));
         }
         self.stage.pause()
+    }
+
+    /// Draws what an operator sees at this moment.
+    pub(crate) fn picture(&self, path: &Path) -> Result<()> {
+        picture::write(path, &self.daemon, self.name)
     }
 
     /// Whether everything ended well.

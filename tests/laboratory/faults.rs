@@ -199,17 +199,18 @@ fn ordinary_loss_is_never_an_alarm() {
     let Some(mut world) = World::new(3) else {
         return;
     };
+    let all = std::env::var_os("TCPSTALL_LAB_ALL").is_some_and(|value| value == "1");
+    let (rate, time) = if all {
+        (167, Duration::from_secs(600))
+    } else {
+        (100, Duration::from_secs(20))
+    };
     for upstream in 0..3 {
         world.traffic(upstream, 0..20, Load::STEADY);
-        world.traffic(upstream, 0..20, Load::Churn(100));
+        world.traffic(upstream, 0..20, Load::Churn(rate));
         world.break_(upstream, Fault::RandomLoss(3));
     }
     world.watch();
     world.all_ok();
-    let all = std::env::var_os("TCPSTALL_LAB_ALL").is_some_and(|value| value == "1");
-    world.hold(
-        Duration::from_secs(if all { 600 } else { 20 }),
-        "3 % loss is nothing",
-        all_quiet,
-    );
+    world.hold(time, "3 % loss is nothing", all_quiet);
 }

@@ -12,6 +12,8 @@ pub(crate) enum Subject {
     Detect(Options),
     /// What the daemon costs while nothing is wrong
     Idle(Options),
+    /// Whether healthy churn, loss and slow readers raise a false alarm
+    Quiet(Options),
 }
 
 /// What to hand to the measurement.
@@ -27,6 +29,7 @@ pub(crate) fn task(subject: &Subject) -> Result<()> {
     let (name, options) = match subject {
         Subject::Detect(options) => ("detect", options),
         Subject::Idle(options) => ("idle", options),
+        Subject::Quiet(options) => ("quiet", options),
     };
     packages::laboratory()?;
     let tcpstall = build::release()?;

@@ -72,20 +72,22 @@ pub(in crate::cli) fn event(event: &api::Event) -> String {
 
 /// How long it has been in its state: "12.3 s".
 pub(super) fn since(upstream: &api::Upstream, status: &api::Status) -> String {
-    let span = status.observed_at.duration_since(upstream.since);
-    units::age(span.as_secs_f64())
+    units::age(seconds(upstream, status))
+}
+
+fn seconds(upstream: &api::Upstream, status: &api::Status) -> f64 {
+    status
+        .observed_at
+        .duration_since(upstream.since)
+        .as_secs_f64()
 }
 
 /// "has been failing for 12.3 s".
 pub(super) fn so_far(upstream: &api::Upstream, status: &api::Status) -> String {
-    let span = status
-        .observed_at
-        .duration_since(upstream.since)
-        .as_secs_f64();
-    if span < 1.0 {
-        return format!("is {} as of now", upstream.state);
+    match seconds(upstream, status) {
+        just if just < 1.0 => format!("is {} as of now", upstream.state),
+        seconds => format!("has been {} for {}", upstream.state, units::age(seconds)),
     }
-    format!("has been {} for {}", upstream.state, units::age(span))
 }
 
 /// Destinations of all other upstreams.
