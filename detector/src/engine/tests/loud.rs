@@ -39,6 +39,14 @@ fn the_evidence_says_how_many_destinations_and_how_they_do_elsewhere() {
 }
 
 #[test]
+fn connections_stay_counted_when_the_kernel_has_dropped_their_routes() {
+    let before = two().upstream("b").counts();
+    let during = two().hang("b", 0..20).run(30).upstream("b").counts();
+    assert_eq!(during.established(), before.established());
+    assert_eq!((during.suspicious, during.active()), (40, 40));
+}
+
+#[test]
 fn without_events_the_sweeps_find_it_some_seconds_later() {
     let mut world = two();
     world.deaf = true;
