@@ -3,7 +3,7 @@
 use super::world::{World, by_interface, destination};
 use crate::{
     config::Rule,
-    model::{Excluded, State},
+    model::{Excluded, Scope, State},
 };
 
 #[test]
@@ -39,6 +39,27 @@ fn other_settings_keep_the_states_of_upstreams_that_keep_their_names() {
     let before = world.story();
     let world = world.run(20);
     assert_eq!(world.story(), before, "nothing has changed");
+}
+
+#[test]
+fn a_renamed_upstream_leaves_nothing_behind() {
+    let renamed = Rule {
+        name: "c".into(),
+        ..by_interface("b")
+    };
+    let world = World::configured(&["a", "b"])
+        .open("a", 0..20, 1)
+        .open("b", 0..20, 1)
+        .run(60)
+        .hang("b", 0..20)
+        .run(10)
+        .configure(vec![by_interface("a"), renamed])
+        .run(20);
+    let snapshot = world.snapshot();
+    let names: Vec<_> = snapshot.upstreams.iter().map(|it| &*it.name).collect();
+    assert_eq!(names, ["c", "a"]);
+    assert_eq!(world.upstream("c").state, State::Failing);
+    assert_eq!(snapshot.scope, Some(Scope::Upstream));
 }
 
 #[test]
