@@ -13,6 +13,8 @@ mod exclusions;
 mod families;
 #[path = "laboratory/faults.rs"]
 mod faults;
+#[path = "laboratory/host.rs"]
+mod host;
 #[path = "laboratory/life.rs"]
 mod life;
 #[path = "laboratory/old.rs"]

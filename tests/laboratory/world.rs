@@ -33,12 +33,7 @@ impl World {
     /// A bare laboratory; `None` without root, and then the test ends (or fails, if required).
     #[track_caller]
     pub(crate) fn new(upstreams: usize) -> Option<Self> {
-        if !rustix::process::geteuid().is_root() {
-            let required = env::var_os("TCPSTALL_LAB_REQUIRED").is_some_and(|value| value == "1");
-            assert!(!required, "needs root, and TCPSTALL_LAB_REQUIRED=1");
-            // Past the capture of the test's output: a skip must not look like a pass.
-            let test = std::thread::current().name().unwrap_or_default().to_owned();
-            let _ = writeln!(std::io::stderr(), "SKIPPED: needs root: {test}");
+        if !root() {
             return None;
         }
         let turn = Turn::wait();
@@ -226,6 +221,20 @@ pub(crate) fn all_quiet(status: &Status) -> bool {
         .upstreams
         .iter()
         .all(|it| matches!(it.state.as_str(), "ok" | "idle"))
+}
+
+/// Whether this is root; without, the test ends (or fails, if it is required).
+#[track_caller]
+pub(crate) fn root() -> bool {
+    if rustix::process::geteuid().is_root() {
+        return true;
+    }
+    let required = env::var_os("TCPSTALL_LAB_REQUIRED").is_some_and(|value| value == "1");
+    assert!(!required, "needs root, and TCPSTALL_LAB_REQUIRED=1");
+    // Past the capture of the test's output: a skip must not look like a pass.
+    let test = std::thread::current().name().unwrap_or_default().to_owned();
+    let _ = writeln!(std::io::stderr(), "SKIPPED: needs root: {test}");
+    false
 }
 
 /// The value, or a panic with the whole chain of reasons.

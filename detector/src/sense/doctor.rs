@@ -15,6 +15,10 @@ use crate::{clock, model::NetnsId};
 
 /// Where the kernel keeps its type information.
 const BTF: &str = "/sys/kernel/btf/vmlinux";
+/// What the daemon cannot do without, with the number in `include/uapi/linux/capability.h`.
+const CAPABILITIES: &[(&str, u32)] = &[("CAP_BPF", 39), ("CAP_PERFMON", 38)];
+/// How to get them.
+const RIGHTS: &str = "run as root, or give the service AmbientCapabilities=CAP_BPF CAP_PERFMON";
 /// A connection that sent data within this many seconds is at work.
 const ACTIVE_SECONDS: u64 = 5;
 /// Samples of each destination per sweep.
@@ -40,6 +44,12 @@ pub struct Host {
 /// # Errors
 /// What is missing, what that costs and what to do.
 pub fn inspect() -> anyhow::Result<Host> {
+    let lacking = lacking_capabilities();
+    anyhow::ensure!(
+        lacking.is_empty(),
+        "this process lacks {}: without that the kernel does not take the programs; {RIGHTS}",
+        lacking.join(" and ")
+    );
     let kernel = programs::release();
     let bytes = fs::read(BTF).with_context(|| no_btf(&kernel))?;
     let btf = Btf::parse(bytes).with_context(|| format!("{BTF} of kernel {kernel} is damaged"))?;
@@ -78,7 +88,11 @@ pub fn inspect() -> anyhow::Result<Host> {
 
 /// Every check, also on a host where the daemon would not start.
 pub fn doctor() -> Vec<Check> {
-    let mut checks = vec![capability("CAP_BPF", 39), capability("CAP_PERFMON", 38)];
+    let lacking = lacking_capabilities();
+    let mut checks: Vec<_> = CAPABILITIES
+        .iter()
+        .map(|(name, _)| capability(name, !lacking.contains(name)))
+        .collect();
     match inspect() {
         Ok(host) => {
             checks.extend(host.checks);
@@ -92,6 +106,8 @@ pub fn doctor() -> Vec<Check> {
                 ),
             });
         }
+        // The rest is only known to those who have the rights.
+        Err(_) if !lacking.is_empty() => {}
         Err(error) => checks.push(missing(
             "btf",
             format!("{error:#}"),
@@ -163,21 +179,33 @@ fn lockdown() -> String {
     chosen.unwrap_or_default().to_owned()
 }
 
-fn capability(name: &str, bit: u32) -> Check {
+/// Of [`CAPABILITIES`], the ones that this process lacks; `CAP_SYS_ADMIN` stands for each
+/// (`include/linux/capability.h`, `bpf_capable`, `perfmon_capable`).
+fn lacking_capabilities() -> Vec<&'static str> {
+    const SYS_ADMIN: u32 = 21;
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status
         .lines()
         .find_map(|line| line.strip_prefix("CapEff:"))
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
         .unwrap_or(0);
-    if effective & (1 << bit) != 0 {
+    let has = |bit: u32| effective & (1 << bit) != 0;
+    CAPABILITIES
+        .iter()
+        .filter(|(_, bit)| !has(*bit) && !has(SYS_ADMIN))
+        .map(|(name, _)| *name)
+        .collect()
+}
+
+fn capability(name: &str, there: bool) -> Check {
+    if there {
         return Check::present(name, true, format!("this process has {name}"));
     }
     missing(
         name,
         format!("this process lacks {name}"),
         "everything: the kernel does not take the programs",
-        "run as root, or give the service AmbientCapabilities=CAP_BPF CAP_PERFMON",
+        RIGHTS,
     )
 }
 

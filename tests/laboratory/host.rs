@@ -1,0 +1,116 @@
+//! Hosts that do not allow everything: the sentence says what is missing and what to do.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    process::{Command, Output},
+};
+
+use lab::daemon;
+use tempfile::TempDir;
+
+use crate::world::{it_works, root};
+
+/// A copy of the program that everybody may run, in a folder that everybody may write to.
+fn installed() -> TempDir {
+    let folder = it_works(tempfile::tempdir().map_err(Into::into));
+    let program = folder.path().join("tcpstall");
+    it_works(
+        fs::copy(it_works(daemon::binary()), &program)
+            .and_then(|_| fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)))
+            .and_then(|()| fs::set_permissions(&program, fs::Permissions::from_mode(0o755)))
+            .map_err(Into::into),
+    );
+    folder
+}
+
+/// Runs the program as nobody, with these rights and no others.
+fn as_nobody(folder: &TempDir, rights: &str, arguments: &[&str]) -> Output {
+    let output = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .args([
+            format!("--inh-caps={rights}"),
+            format!("--ambient-caps={rights}"),
+        ])
+        .arg(folder.path().join("tcpstall"))
+        .args(arguments)
+        .current_dir(folder.path())
+        .output();
+    it_works(output.map_err(Into::into))
+}
+
+/// Runs the program where the kernel's type information is hidden.
+fn without_btf(folder: &TempDir, arguments: &[&str]) -> Output {
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c"])
+        .arg("mount -t tmpfs none /sys/kernel/btf && exec \"$0\" \"$@\"")
+        .arg(folder.path().join("tcpstall"))
+        .args(arguments)
+        .current_dir(folder.path())
+        .output();
+    it_works(output.map_err(Into::into))
+}
+
+const DAEMON: [&str; 5] = [
+    "daemon",
+    "--socket",
+    "tcpstall.sock",
+    "--metrics-address",
+    "127.0.0.1:0",
+];
+
+#[track_caller]
+fn refuses(output: &Output, words: &[&str]) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    for word in words {
+        assert!(said.contains(word), "{word} is not in: {said}");
+    }
+}
+
+#[test]
+fn without_rights_the_daemon_names_them_and_says_how_to_get_them() {
+    if !root() {
+        return;
+    }
+    let folder = installed();
+    let none = as_nobody(&folder, "-all", &DAEMON);
+    refuses(&none, &["CAP_BPF and CAP_PERFMON", "run as root"]);
+    let half = as_nobody(&folder, "-all,+cap_39", &DAEMON);
+    refuses(&half, &["lacks CAP_PERFMON", "run as root"]);
+    assert!(!folder.path().join("tcpstall.sock").exists());
+}
+
+#[test]
+fn two_capabilities_are_all_that_the_kernel_asks_for() {
+    if !root() {
+        return;
+    }
+    let folder = installed();
+    let doctor = as_nobody(&folder, "-all,+cap_38,+cap_39", &["doctor", "-o", "json"]);
+    let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(doctor.status.success(), "{said}");
+    let checks: serde_json::Value = it_works(serde_json::from_str(&said).map_err(Into::into));
+    let programs = checks
+        .as_array()
+        .and_then(|checks| checks.iter().find(|check| check["feature"] == "programs"));
+    assert_eq!(
+        programs.map(|check| &check["ok"]),
+        Some(&true.into()),
+        "{said}"
+    );
+}
+
+#[test]
+fn without_type_information_the_daemon_says_what_it_needs() {
+    if !root() {
+        return;
+    }
+    let folder = installed();
+    let words = ["/sys/kernel/btf/vmlinux", "CONFIG_DEBUG_INFO_BTF=y"];
+    refuses(&without_btf(&folder, &DAEMON), &words);
+    let doctor = without_btf(&folder, &["doctor"]);
+    assert_eq!(doctor.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(words.iter().all(|word| said.contains(word)), "{said}");
+}
