@@ -135,7 +135,9 @@ impl Engine {
             .values()
             .filter_map(|connection| connection.upstream.clone())
             .collect();
-        self.upstreams.retain(|name, _| used.contains(name));
+        let rules = &self.settings.rules;
+        self.upstreams
+            .retain(|name, _| used.contains(name) || rules.iter().any(|it| *it.name == **name));
         self.add_configured(now);
         self.dirty_since.get_or_insert(now);
     }
@@ -157,18 +159,18 @@ impl Engine {
                 self.judge(now, &mut transitions);
             }
             Input::Interface(netns, index, interface) => {
-                match interface {
-                    Some(interface) => self.interfaces.insert((netns, index), interface),
-                    None => self.interfaces.remove(&(netns, index)),
-                };
-                self.dirty_since.get_or_insert(now);
+                let key = (netns, index);
+                if put(&mut self.interfaces, key, interface) {
+                    self.dirty_since.get_or_insert(now);
+                }
             }
             Input::Neighbour(hop, reachability) => {
-                match reachability {
-                    Some(reachability) => self.neighbours.insert(hop, reachability),
-                    None => self.neighbours.remove(&hop),
-                };
-                self.dirty_since.get_or_insert(now);
+                // On a large link entries change all the time; few bear on a stall.
+                if put(&mut self.neighbours, hop, reachability)
+                    && self.suspected_hops().contains(&hop)
+                {
+                    self.dirty_since.get_or_insert(now);
+                }
             }
             Input::Route(id, hop) => {
                 if let Some(connection) = self.connections.get_mut(&id) {
@@ -232,7 +234,7 @@ impl Engine {
         self.connections
             .values()
             .filter(|connection| connection.phase.is_some())
-            .filter_map(|connection| connection.next_hop)
+            .filter_map(Connection::neighbour)
             .collect()
     }
 
@@ -312,7 +314,11 @@ impl Engine {
         connection.judge(self.settings.stall_after, now);
         if was.is_none() && connection.phase.is_some() {
             self.troubled_at = Some(now);
-            self.urgent = true;
+            // More of what is known already, and windows that close, can wait for the next sweep.
+            let upstream = connection.upstream.as_ref();
+            let known = upstream.and_then(|name| self.upstreams.get(name));
+            self.urgent |=
+                connection.sample.timeouts > 0 && !known.is_some_and(|it| is_bad(it.state));
         }
         let Some(upstream) = connection.upstream.clone() else {
             return;
@@ -375,10 +381,7 @@ impl Record {
             since: now,
             scope: None,
             cause: None,
-            held: Held {
-                opinion: Opinion::TooLittle,
-                since: now,
-            },
+            held: Held::new(Opinion::TooLittle, now),
             passes: Passes::default(),
             tally: Tally::default(),
             troubled: Troubled::new(),
@@ -396,6 +399,18 @@ fn missed(connection: &Connection) -> u64 {
     } else {
         MISSED
     }
+}
+
+/// Keeps or, without a value, forgets an entry; whether that changed anything.
+fn put<K: Ord, V: PartialEq>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) -> bool {
+    if map.get(&key) == value.as_ref() {
+        return false;
+    }
+    match value {
+        Some(value) => map.insert(key, value),
+        None => map.remove(&key),
+    };
+    true
 }
 
 fn unsettled(record: &Record) -> bool {

@@ -138,6 +138,14 @@ impl Connection {
         }
     }
 
+    /// Who must answer on the link: the gateway, or the peer itself.
+    pub fn neighbour(&self) -> Option<NextHop> {
+        self.next_hop.map(|hop| NextHop {
+            gateway: hop.gateway.or(Some(self.sample.remote.ip())),
+            ..hop
+        })
+    }
+
     /// Whether data waits and a timer has run out: what a sweep calls suspicious.
     pub fn is_behind(&self) -> bool {
         let sample = &self.sample;

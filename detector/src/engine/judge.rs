@@ -18,6 +18,8 @@ const BAD_SHARE: f64 = 0.3;
 
 /// How long an opinion must last before a worse state is entered.
 pub const ENTER: Duration = Duration::from_millis(400);
+/// How long it may waver between the smaller and the larger part before the smaller is believed.
+pub const WAVER: Duration = Duration::from_millis(800);
 /// How long it must last before a better state is entered.
 pub const LEAVE: Duration = Duration::from_secs(4);
 /// How long there must be too little to judge before `ok` becomes `idle`.
@@ -145,17 +147,39 @@ pub struct Held {
     pub opinion: Opinion,
     /// Since when.
     pub since: Time,
+    /// Since when it is abnormal, whether most or some; only while it is.
+    abnormal_since: Option<Time>,
 }
 
 impl Held {
-    /// Takes the newest opinion in. To go from the larger part to a smaller one keeps the clock
-    /// of "surely abnormal" running only for the milder claim.
+    /// Holds it from now on.
+    pub fn new(opinion: Opinion, now: Time) -> Self {
+        let abnormal = matches!(opinion, Opinion::Abnormal { .. });
+        Self {
+            opinion,
+            since: now,
+            abnormal_since: abnormal.then_some(now),
+        }
+    }
+
+    /// Takes the newest opinion in.
     pub fn update(&mut self, opinion: Opinion, now: Time) {
         if self.opinion != opinion {
-            *self = Self {
-                opinion,
-                since: now,
-            };
+            let abnormal_since = self.abnormal_since;
+            *self = Self::new(opinion, now);
+            if self.abnormal_since.is_some() {
+                self.abnormal_since = abnormal_since.or(Some(now));
+            }
+        }
+    }
+
+    /// The state after `state`. Whoever wavers between "most" and "some" is surely abnormal all the
+    /// while, and at least degraded.
+    pub fn next(&self, state: State, now: Time) -> State {
+        let to = next(state, self.opinion, now.since(self.since));
+        match (to, self.abnormal_since) {
+            (State::Idle | State::Ok, Some(since)) if now.since(since) >= WAVER => State::Degraded,
+            _ => to,
         }
     }
 }
@@ -250,6 +274,21 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn who_is_abnormal_without_a_break_is_in_a_bad_state(
+            opinions in prop::collection::vec((any::<bool>(), 1_u64..399), 1..60),
+        ) {
+            let mut now = Time(0);
+            let mut held = Held::new(Opinion::Normal, now);
+            let mut state = State::Ok;
+            for (most, step) in opinions {
+                held.update(Opinion::Abnormal { most }, now);
+                state = held.next(state, now);
+                prop_assert!(now < Time(0).after(WAVER) || state != State::Ok, "at {now:?}");
+                now = now.after(Duration::from_millis(step));
+            }
+        }
+
         #[test]
         fn more_stalled_destinations_never_lower_the_confidence(active in 3_u32..500, stalled in 0_u32..499) {
             let stalled = stalled.min(active - 1);

@@ -16,6 +16,11 @@ const STALE: Duration = Duration::from_secs(8);
 /// So many of those must have recovered at least.
 const QUORUM: usize = 3;
 
+/// A stall that is older than this and began alone is the destination's own affair.
+const ALONE: Duration = Duration::from_secs(60);
+/// What begins within this time began together.
+const TOGETHER: Duration = Duration::from_secs(3);
+
 /// When destinations last voted "stalled".
 pub type Troubled = BTreeMap<Destination, Time>;
 
@@ -26,6 +31,8 @@ pub enum Vote {
     Fine,
     /// Its last word is a stall, for this cause.
     Stalled(Cause),
+    /// It is stalled, and that is its own affair: active, and nobody is blamed.
+    Alone,
 }
 
 /// The votes at one upstream.
@@ -87,7 +94,10 @@ impl Tally {
 /// 2. a segment as large as the one that waits got through to it after its last failure: fine
 /// 3. its last failure is old, and of the destinations that were stalled together with it at
 ///    least three have recovered since, and half as many as wait like it: no vote
-/// 4. otherwise stalled, with the cause of the connection that failed last
+/// 4. it has been stalled for a minute, fewer than two others began to stall with it, and more
+///    destinations are fine than stalled: its own affair; walked-away peers and dead servers add
+///    up otherwise, since each stays for a quarter of an hour
+/// 5. otherwise stalled, with the cause of the connection that failed last
 ///
 /// Destinations that were fine all along do not speak for those that are not: only a change does.
 pub fn tally<'a>(
@@ -100,8 +110,11 @@ pub fn tally<'a>(
     for destination in passes.heard_after(now.before(ACTIVE)) {
         tally.votes.insert(destination, Vote::Fine);
     }
+    let stuck = by_destination(connections);
+    let onsets = Onsets::of(&stuck);
     let mut stale = Vec::new();
-    for (destination, stuck) in by_destination(connections) {
+    let mut alone = Vec::new();
+    for (destination, stuck) in stuck {
         tally.surplus += stuck.connections - 1;
         let failed_at = stuck.newest.failed_at();
         let head = stuck.newest.sample.head;
@@ -114,6 +127,16 @@ pub fn tally<'a>(
         tally.votes.insert(destination, vote);
         if !carried && now.since(failed_at) > STALE {
             stale.push((destination, stuck.newest));
+        }
+        let began = stuck.began();
+        if !carried && now.since(began) > ALONE && onsets.near(began) < QUORUM {
+            alone.push(destination);
+        }
+    }
+    let votes = tally.numbers();
+    if 2 * votes.stalled < votes.active {
+        for destination in alone {
+            tally.votes.insert(destination, Vote::Alone);
         }
     }
     let waiting = stale.len();
@@ -156,11 +179,15 @@ fn by_destination<'a>(
     for connection in connections.filter(|connection| connection.counts()) {
         let entry = stuck.entry(connection.destination).or_insert(Stuck {
             newest: connection,
+            oldest: connection,
             connections: 0,
         });
         entry.connections += 1;
         if connection.failed_at() > entry.newest.failed_at() {
             entry.newest = connection;
+        }
+        if connection.waiting_since < entry.oldest.waiting_since {
+            entry.oldest = connection;
         }
     }
     stuck
@@ -168,7 +195,33 @@ fn by_destination<'a>(
 
 struct Stuck<'a> {
     newest: &'a Connection,
+    oldest: &'a Connection,
     connections: u32,
+}
+
+impl Stuck<'_> {
+    /// When the destination began to stall.
+    fn began(&self) -> Time {
+        self.oldest.waiting_since.unwrap_or(self.oldest.sample.at)
+    }
+}
+
+/// When destinations began to stall, in order.
+struct Onsets(Vec<Time>);
+
+impl Onsets {
+    fn of(stuck: &BTreeMap<Destination, Stuck<'_>>) -> Self {
+        let mut onsets: Vec<_> = stuck.values().map(Stuck::began).collect();
+        onsets.sort_unstable();
+        Self(onsets)
+    }
+
+    /// How many began within a moment of `at`, itself included.
+    fn near(&self, at: Time) -> usize {
+        let from = self.0.partition_point(|it| *it < at.before(TOGETHER));
+        let to = self.0.partition_point(|it| *it <= at.after(TOGETHER));
+        to - from
+    }
 }
 
 fn count(length: usize) -> u32 {
@@ -310,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn rule_4_the_connection_that_failed_last_speaks_for_its_destination() {
+    fn rule_5_the_connection_that_failed_last_speaks_for_its_destination() {
         let mut second = stuck(1, Cause::Mtu, 500);
         second.sample.id = ConnectionId(99);
         let tally = votes(&[stuck(1, Cause::Blackhole, 1000), second], &[]);

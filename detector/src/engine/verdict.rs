@@ -63,19 +63,30 @@ impl Engine {
     }
 
     fn judge_connections(&mut self, now: Time, transitions: &mut Vec<Transition>) {
+        for connection in self.connections.values_mut() {
+            connection.judge(self.settings.stall_after, now);
+        }
+        // Only upstreams with trouble are worth the work.
+        let troubled: BTreeSet<_> = self
+            .connections
+            .values()
+            .filter(|connection| connection.phase.is_some())
+            .filter_map(|connection| connection.upstream.clone())
+            .collect();
         let reach: BTreeMap<_, _> = self
             .upstreams
             .iter()
+            .filter(|(name, _)| troubled.contains(*name))
             .map(|(name, record)| (name, record.passes.reach()))
             .collect();
         for (id, connection) in &mut self.connections {
-            connection.judge(self.settings.stall_after, now);
             let (Some(phase), Some(since)) = (connection.phase, connection.waiting_since) else {
                 continue;
             };
             let mut evidence = Evidence::of(&connection.sample, since);
+            let neighbour = connection.neighbour();
+            evidence.neighbour = neighbour.and_then(|it| self.neighbours.get(&it).copied());
             if let Some(hop) = connection.next_hop {
-                evidence.neighbour = self.neighbours.get(&hop).copied();
                 evidence.link_down = self
                     .interfaces
                     .get(&(hop.netns, hop.interface))
@@ -104,12 +115,7 @@ impl Engine {
         let next: BTreeMap<Arc<str>, State> = self
             .upstreams
             .iter()
-            .map(|(name, it)| {
-                (
-                    name.clone(),
-                    judge::next(it.state, it.held.opinion, now.since(it.held.since)),
-                )
-            })
+            .map(|(name, it)| (name.clone(), it.held.next(it.state, now)))
             .collect();
         let judged = next.values().filter(|state| **state != State::Idle).count();
         let bad = next.values().filter(|state| is_bad(**state)).count();

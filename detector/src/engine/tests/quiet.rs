@@ -169,3 +169,12 @@ fn an_hour_with_530_connections_of_all_kinds() {
         .run(3600)
         .expect(&["3s a Idle->Ok"]);
 }
+
+#[test]
+fn peers_that_walk_away_one_by_one_are_not_the_upstream() {
+    let mut world = World::new().open("b", 0..105, 1).run(60);
+    for number in 0..45 {
+        world = world.hang("b", number..number + 1).run(20);
+    }
+    world.expect(&["3s b Idle->Ok"]);
+}
