@@ -2,8 +2,8 @@
 //!
 //! Loads are direct wherever the verifier knows the type behind the pointer: it then checks the
 //! offset against the bounds of the field, so that a wrong one fails at load time instead of
-//! giving garbage. The helper `bpf_probe_read_kernel` is used for three fields only, those behind
-//! a cast that the verifier does not know.
+//! giving garbage. The helper `bpf_probe_read_kernel` is used only behind casts that the verifier does
+//! not know: the gateway of a route, and the queue of unacknowledged segments.
 //!
 //! **Invariant:** reads, never judges.
 #![expect(unsafe_code, reason = "kernel pointers end here")]

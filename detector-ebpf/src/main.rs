@@ -57,11 +57,14 @@ fn on_retransmit(ctx: BtfTracePointContext) -> Option<()> {
     emit(sock, KIND_TIMEOUT, head_len, err)
 }
 
-/// A connection ends. Only those that looked wrong are of interest.
+/// A connection ends. Only those in trouble are of interest; timers and backoff are cleared by now,
+/// the counts are not: <https://elixir.bootlin.com/linux/v6.12/source/net/ipv4/tcp.c>,
+/// `tcp_write_queue_purge`.
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 fn on_destroy(ctx: BtfTracePointContext) -> Option<()> {
     let sock = Sock::from_common(ctx.arg(0))?;
-    if !looks_wrong(&sock.vitals()) {
+    let vitals = sock.vitals();
+    if !vitals.outstanding || (vitals.timeouts == 0 && vitals.probes == 0) {
         return None;
     }
     debug!(&ctx, "closed while in trouble");

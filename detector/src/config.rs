@@ -65,7 +65,7 @@ pub struct Detect {
     pub stall_after: Duration,
     /// Share of one core that sweeping may take.
     pub sweep_budget: f64,
-    /// Connections to or from these are not looked at.
+    /// Connections to these are not looked at.
     pub ignore: Vec<IpNet>,
 }
 

@@ -14,7 +14,7 @@ use detector_ebpf::Counter;
 use jiff::Timestamp;
 use tokio::{
     io::unix::AsyncFd,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::{broadcast, watch},
     task::{JoinError, JoinHandle},
 };
@@ -29,7 +29,7 @@ use crate::{
         owners::{self, Owner},
         programs::{self, Programs},
         sweep::{Cost, Sweeper},
-        topology::Topology,
+        topology::{PATIENCE, Topology},
     },
     serve::{self, Board, Facts, Published, json, metrics::Metrics},
     sys,
@@ -44,6 +44,10 @@ const EVENTS_KEPT: usize = 256;
 const ROUTES_AT_ONCE: usize = 64;
 /// Between two searches for the owners of connections.
 const OWNERS_EVERY: Duration = Duration::from_secs(2);
+/// Between two snapshots while nothing changes.
+const PUBLISH_EVERY: Duration = Duration::from_millis(500);
+/// After a sweep that failed.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// Events that are taken in before the others get a turn.
 const EVENTS_AT_ONCE: usize = 4096;
 
@@ -63,6 +67,8 @@ pub fn run(config: Config, source: &Source) -> anyhow::Result<()> {
 
 async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
     let started_at = clock::wall();
+    // Before anything is left behind that an early end would have to clean up.
+    let mut signals = Signals::listen()?;
     // First what another daemon may hold: nothing is loaded in vain.
     let socket = serve::bind_socket(&config.socket)?;
     let listener = serve::bind_metrics(config.metrics_address).await?;
@@ -74,7 +80,7 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
     } else {
         0
     };
-    let (mut programs, outlets) = Programs::load(&host.offsets, &host.settings, log_level)?;
+    let (mut programs, outlets, taken) = Programs::load(&host.offsets, &host.settings, log_level)?;
     sys::give_memory_back();
     if log_level > 0 {
         forward_kernel_log(&mut programs)?;
@@ -102,13 +108,13 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
         owners: Owners::default(),
         started_at,
         metrics_address,
-        checks: host.checks,
+        checks: host.checks.into_iter().chain(taken).collect(),
         reload: (true, started_at),
         host_name: rustix::system::uname()
             .nodename()
             .to_string_lossy()
             .into_owned(),
-        published_at: Time(0),
+        published_at: clock::now(),
     };
     for input in interfaces {
         daemon.feed(input);
@@ -120,8 +126,25 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
         )
     };
     tokio::select! {
-        result = daemon.turn(events, topology, source) => result,
+        result = daemon.turn(events, topology, source, &mut signals) => result,
         _ = api => Ok(()),
+    }
+}
+
+/// What the daemon is told by others; from here on they do not end it on the spot.
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 }
 
@@ -148,11 +171,7 @@ struct Daemon {
 }
 
 /// What the thread that reads a walk brings back.
-type Read = (
-    Sweeper,
-    anyhow::Result<(Sweep, Cost)>,
-    Option<BTreeMap<u64, Owner>>,
-);
+type Read = (Sweeper, anyhow::Result<(Sweep, Cost)>);
 
 impl Daemon {
     async fn turn(
@@ -160,11 +179,10 @@ impl Daemon {
         mut events: AsyncFd<RingBuf<MapData>>,
         mut topology: Topology,
         source: &Source,
+        signals: &mut Signals,
     ) -> anyhow::Result<()> {
-        let mut hangup = signal(SignalKind::hangup())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
         let mut walk: Option<JoinHandle<Read>> = Some(self.begin_walk()?);
+        let mut search: Option<JoinHandle<BTreeMap<u64, Owner>>> = None;
         let mut ready = false;
         loop {
             let wake = self.next_wake(walk.is_some());
@@ -178,10 +196,18 @@ impl Daemon {
                 read = finished(&mut walk) => {
                     walk = None;
                     self.end_walk(read?, &topology).await;
+                    if search.is_none() {
+                        search = self.begin_search();
+                    }
                     if !ready {
                         ready = true;
                         self.announce();
                     }
+                }
+                found = finished(&mut search) => {
+                    search = None;
+                    self.owners.take(found?);
+                    self.publish(clock::now());
                 }
                 inputs = topology.next() => {
                     let inputs = inputs.context("netlink has ended; restart the daemon")?;
@@ -197,9 +223,9 @@ impl Daemon {
                         walk = Some(self.begin_walk()?);
                     }
                 }
-                _ = hangup.recv() => self.reload(source),
-                _ = terminate.recv() => break,
-                _ = interrupt.recv() => break,
+                _ = signals.hangup.recv() => self.reload(source),
+                _ = signals.terminate.recv() => break,
+                _ = signals.interrupt.recv() => break,
             }
         }
         tracing::info!("stopping");
@@ -224,12 +250,19 @@ impl Daemon {
 
     fn feed(&mut self, input: Input) {
         let now = clock::now();
+        let swept = matches!(input, Input::Sweep(_));
         let transitions = self.engine.handle(now, input);
         for transition in &transitions {
             self.tell(transition);
         }
-        // Every judgement is shown; what only arrived is not yet one.
-        if self.engine.judged_at() > self.published_at {
+        // With thousands of stalls a snapshot is work: what has changed is shown at once, what has
+        // only grown older from time to time.
+        let judged = self.engine.judged_at() > self.published_at;
+        let due = now.since(self.published_at) >= PUBLISH_EVERY;
+        let changed = transitions
+            .iter()
+            .any(|it| matches!(it, Transition::Upstream { .. }));
+        if judged && (swept || due || changed) {
             self.publish(now);
         }
     }
@@ -297,28 +330,36 @@ impl Daemon {
     fn begin_walk(&mut self) -> anyhow::Result<JoinHandle<Read>> {
         let mut sweeper = self.sweeper.take().context("two walks at once")?;
         let walk: anyhow::Result<File> = self.programs.open_sweep();
-        let wanted = self.owners.wanted(&self.engine, clock::now());
         Ok(tokio::task::spawn_blocking(move || {
             let read = walk.and_then(|walk| sweeper.read(walk));
-            let owners = (!wanted.is_empty()).then(|| owners::find(&wanted));
-            (sweeper, read, owners)
+            (sweeper, read)
         }))
     }
 
-    async fn end_walk(&mut self, (sweeper, read, owners): Read, topology: &Topology) {
+    /// Looks for the holders of connections in trouble, on a thread of its own: `/proc` can be
+    /// large, and the verdict must not wait for it.
+    fn begin_search(&mut self) -> Option<JoinHandle<BTreeMap<u64, Owner>>> {
+        let wanted = self.owners.wanted(&self.engine, clock::now());
+        (!wanted.is_empty()).then(|| tokio::task::spawn_blocking(move || owners::find(&wanted)))
+    }
+
+    async fn end_walk(&mut self, (sweeper, read): Read, topology: &Topology) {
         self.sweeper = Some(sweeper);
         self.swept_at = clock::now();
-        if let Some(owners) = owners {
-            self.owners.take(owners);
-        }
         match read {
             Ok((sweep, cost)) => {
                 self.cost = Some(cost);
                 self.board.metrics.sweep(cost.wall);
-                self.look_around(topology).await;
+                let looked = tokio::time::timeout(PATIENCE, self.look_around(topology)).await;
+                if looked.is_err() {
+                    tracing::warn!("netlink does not answer; going on without");
+                }
                 self.feed(Input::Sweep(sweep));
             }
-            Err(error) => tracing::warn!("a sweep failed, the next one is a new chance: {error:#}"),
+            Err(error) => {
+                self.swept_at = self.swept_at.after(AFTER_FAILURE);
+                tracing::warn!("a sweep failed, the next one is a new chance: {error:#}");
+            }
         }
     }
 
@@ -420,10 +461,10 @@ impl Owners {
     }
 }
 
-/// Waits for a walk; for ever when there is none.
-async fn finished(walk: &mut Option<JoinHandle<Read>>) -> Result<Read, JoinError> {
-    match walk {
-        Some(walk) => walk.await,
+/// Waits for a thread to finish; for ever when there is none.
+async fn finished<T>(thread: &mut Option<JoinHandle<T>>) -> Result<T, JoinError> {
+    match thread {
+        Some(thread) => thread.await,
         None => std::future::pending().await,
     }
 }

@@ -91,9 +91,11 @@ fn two_capabilities_are_all_that_the_kernel_asks_for() {
     let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
     assert!(doctor.status.success(), "{said}");
     let checks: serde_json::Value = it_works(serde_json::from_str(&said).map_err(Into::into));
-    let programs = checks
-        .as_array()
-        .and_then(|checks| checks.iter().find(|check| check["feature"] == "programs"));
+    let programs = checks.as_array().and_then(|checks| {
+        checks
+            .iter()
+            .find(|check| check["feature"] == "program:sweep")
+    });
     assert_eq!(
         programs.map(|check| &check["ok"]),
         Some(&true.into()),

@@ -21,6 +21,8 @@ pub struct Connection {
     pub upstream: Option<Arc<str>>,
     /// Since when outstanding data waits.
     pub waiting_since: Option<Time>,
+    /// When data was last seen to be acknowledged; nothing waits since before that.
+    progressed_at: Option<Time>,
     /// How far it is.
     pub phase: Option<Phase>,
     /// Why, as of the last judgement.
@@ -58,6 +60,7 @@ impl Connection {
             next_hop: sample.next_hop,
             upstream: None,
             waiting_since: waiting_since(None, &sample),
+            progressed_at: None,
             phase: None,
             cause: Cause::Unknown,
             because: "",
@@ -92,12 +95,13 @@ impl Connection {
                 None
             },
         };
-        self.waiting_since = if progressed {
-            // The head that waits now was not the head when the acknowledgement came.
-            waiting_since(None, &sample).map(|since| since.max(sample.acked_at))
-        } else {
-            waiting_since(self.waiting_since, &sample)
-        };
+        // The head that waits now was not the head when the acknowledgement came.
+        let known = self.waiting_since.filter(|_| !progressed);
+        if progressed {
+            self.progressed_at = Some(sample.acked_at);
+        }
+        self.waiting_since = waiting_since(known, &sample)
+            .map(|since| self.progressed_at.map_or(since, |at| since.max(at)));
         if progressed {
             self.announced = None;
         }

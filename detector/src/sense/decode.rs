@@ -162,7 +162,7 @@ pub fn counts(raw: &RawNextHop, counts: &RawCounts) -> (Option<NextHop>, Counts)
 /// 1. after n doublings the first copy was sent `rto·(2ⁿ−1)/2ⁿ` before the last one
 ///    (RFC 6298 §5.5); useless once the timeout has reached its limit
 /// 2. the first repetition of this episode, unless an acknowledgement came after it
-/// 3. the first unanswered window probe
+/// 3. the first unanswered window probe, unless an acknowledgement came after it
 fn stuck_since(raw: &RawSock, clock: Clock) -> Option<Time> {
     let rto = u64::from(raw.rto);
     let sent_at = clock.moment(raw.lsndtime);
@@ -178,7 +178,9 @@ fn stuck_since(raw: &RawSock, clock: Clock) -> Option<Time> {
         return [by_backoff, by_stamp].into_iter().flatten().min();
     }
     if raw.pending == TIMER_PROBE && raw.probes_out > 0 && raw.probes_tstamp != 0 {
-        return Some(clock.moment(raw.probes_tstamp).before(clock.span(rto)));
+        // The stamp outlives its episode when the application sends before a probe is due.
+        let first = clock.moment(raw.probes_tstamp);
+        return (clock.moment(raw.rcv_tstamp) <= first).then(|| first.before(clock.span(rto)));
     }
     None
 }

@@ -51,8 +51,7 @@ pub fn inspect() -> anyhow::Result<Host> {
         lacking.join(" and ")
     );
     let kernel = programs::release();
-    let bytes = fs::read(BTF).with_context(|| no_btf(&kernel))?;
-    let btf = Btf::parse(bytes).with_context(|| format!("{BTF} of kernel {kernel} is damaged"))?;
+    let btf = btf(&kernel)?;
     let offsets = offsets::find(&btf).with_context(|| {
         format!("kernel {kernel} is laid out in a way that this version does not know")
     })?;
@@ -77,6 +76,7 @@ pub fn inspect() -> anyhow::Result<Host> {
     checks.extend(offsets::checks(&btf));
     checks.push(send_errors(has_err));
     checks.push(probe_reads(settings.may_probe == 1));
+    checks.push(see_processes());
     Ok(Host {
         netns,
         hz,
@@ -93,30 +93,47 @@ pub fn doctor() -> Vec<Check> {
         .iter()
         .map(|(name, _)| capability(name, !lacking.contains(name)))
         .collect();
-    match inspect() {
-        Ok(host) => {
-            checks.extend(host.checks);
-            checks.push(match Programs::load(&host.offsets, &host.settings, 0) {
-                Ok(_) => Check::present("programs", true, "the kernel takes all three programs"),
-                Err(error) => missing(
-                    "programs",
-                    format!("{error:#}"),
-                    "everything: the daemon does not start",
-                    "run as root, or report the lines above",
-                ),
-            });
+    let kernel = programs::release();
+    let btf = match btf(&kernel) {
+        Ok(btf) => btf,
+        Err(error) => {
+            checks.push(missing(
+                "btf",
+                format!("{error:#}"),
+                "everything: the daemon does not start",
+                "run a kernel built with CONFIG_DEBUG_INFO_BTF=y, 5.15 or newer",
+            ));
+            return checks;
         }
-        // The rest is only known to those who have the rights.
-        Err(_) if !lacking.is_empty() => {}
+    };
+    if !lacking.is_empty() || offsets::find(&btf).is_err() {
+        // The programs cannot be tried; what can be known without them is still told.
+        let found = format!("{BTF} of kernel {kernel}");
+        checks.push(Check::present("btf", true, found));
+        checks.extend(offsets::checks(&btf));
+        return checks;
+    }
+    let tried = inspect().and_then(|host| {
+        let loaded = Programs::load(&host.offsets, &host.settings, 0);
+        checks.extend(host.checks);
+        loaded
+    });
+    match tried {
+        Ok((_, _, programs)) => checks.extend(programs),
         Err(error) => checks.push(missing(
-            "btf",
+            "program:sweep",
             format!("{error:#}"),
             "everything: the daemon does not start",
-            "run a kernel built with CONFIG_DEBUG_INFO_BTF=y, 5.15 or newer",
+            "run as root, or report the lines above",
         )),
     }
-    checks.push(see_processes());
     checks
+}
+
+/// The kernel's type information.
+fn btf(kernel: &str) -> anyhow::Result<Btf> {
+    let bytes = fs::read(BTF).with_context(|| no_btf(kernel))?;
+    Btf::parse(bytes).with_context(|| format!("{BTF} of kernel {kernel} is damaged"))
 }
 
 /// Our network namespace.

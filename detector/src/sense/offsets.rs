@@ -85,11 +85,23 @@ pub fn checks(btf: &Btf) -> Vec<Check> {
                 .to_owned(),
         })
         .collect();
+    let all = Offsets::FIELDS.len();
     if missing.is_empty() {
-        let found = format!("all {} fields found", Offsets::FIELDS.len());
-        return vec![Check::present("fields", true, found)];
+        return vec![Check::present(
+            "fields",
+            true,
+            format!("all {all} fields found"),
+        )];
     }
-    missing
+    let found = format!("{} of {all} fields are missing, see below", missing.len());
+    let mut checks = vec![Check {
+        ok: false,
+        lost: "what the lines below say".to_owned(),
+        remedy: "see below".to_owned(),
+        ..Check::present("fields", missing.iter().any(|check| check.required), found)
+    }];
+    checks.extend(missing);
+    checks
 }
 
 fn lost(field: &Field) -> Option<&'static str> {

@@ -10,6 +10,8 @@ use aya::{
 };
 use detector_ebpf::{Counter, Offsets, RawCounts, RawNextHop, Settings};
 
+use super::Check;
+
 /// The kernel programs, built by `cargo xtask build`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcpstall.bpf.o"));
 
@@ -42,7 +44,7 @@ pub struct Outlets {
 }
 
 impl Programs {
-    /// Loads and attaches. `log_level` is 0 for silence up to 5 for everything
+    /// Loads and attaches, and says what the kernel took. `log_level` is 0 for silence up to 5 for everything
     /// (`aya_log_common::Level`); at 0 the verifier removes the log statements.
     ///
     /// # Errors
@@ -51,7 +53,7 @@ impl Programs {
         offsets: &Offsets,
         settings: &Settings,
         log_level: u8,
-    ) -> anyhow::Result<(Self, Outlets)> {
+    ) -> anyhow::Result<(Self, Outlets, Vec<Check>)> {
         let btf = AyaBtf::from_sys_fs().context("cannot read the kernel's type information")?;
         let mut ebpf = EbpfLoader::new()
             .btf(None)
@@ -60,14 +62,10 @@ impl Programs {
             .override_global("AYA_LOG_LEVEL", &log_level, true)
             .load(OBJECT)
             .context("the kernel refused the maps of the programs; CAP_BPF is needed")?;
-        for (name, tracepoint, _) in TRACEPOINTS {
-            let program: &mut BtfTracePoint = program(&mut ebpf, name)?;
-            program
-                .load(tracepoint, &btf)
-                .map_err(|error| refusal(name, error))?;
-            program
-                .attach()
-                .with_context(|| format!("cannot attach {name} to {tracepoint}"))?;
+        let mut checks = Vec::new();
+        for (name, tracepoint, lost) in TRACEPOINTS {
+            let attached = attach(&mut ebpf, name, tracepoint, &btf);
+            checks.push(outcome(name, tracepoint, lost, attached));
         }
         let sweep: &mut Iter = program(&mut ebpf, "sweep")?;
         sweep
@@ -82,7 +80,9 @@ impl Programs {
             next_hops: take("NEXT_HOPS")?.try_into()?,
         };
         let counters = take("COUNTER")?.try_into()?;
-        Ok((Self { ebpf, counters }, outlets))
+        let found = "the kernel takes the walk over all connections";
+        checks.push(Check::present("program:sweep", true, found));
+        Ok((Self { ebpf, counters }, outlets, checks))
     }
 
     /// The programs' own log records, for whoever wants to forward them.
@@ -105,6 +105,31 @@ impl Programs {
         self.counters
             .get(&(counter as u32), 0)
             .map_or(0, |values| values.iter().sum())
+    }
+}
+
+fn attach(ebpf: &mut Ebpf, name: &str, tracepoint: &str, btf: &AyaBtf) -> anyhow::Result<()> {
+    let program: &mut BtfTracePoint = program(ebpf, name)?;
+    program
+        .load(tracepoint, btf)
+        .map_err(|error| refusal(name, error))?;
+    program
+        .attach()
+        .with_context(|| format!("cannot attach {name} to {tracepoint}"))?;
+    Ok(())
+}
+
+/// An event that cannot be had costs latency, never the start: the sweep is the truth.
+fn outcome(name: &str, tracepoint: &str, lost: &str, attached: anyhow::Result<()>) -> Check {
+    let feature = format!("program:{name}");
+    match attached {
+        Ok(()) => Check::present(feature, false, format!("attached to {tracepoint}")),
+        Err(error) => Check {
+            ok: false,
+            lost: lost.to_owned(),
+            remedy: "report the lines above with the kernel's release".to_owned(),
+            ..Check::present(feature, false, format!("{error:#}"))
+        },
     }
 }
 

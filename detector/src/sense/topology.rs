@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -19,11 +20,15 @@ use rtnetlink::{Handle, MulticastGroup, packet_core::NetlinkPayload};
 
 use crate::model::{IfIndex, Input, Interface, NetnsId, NextHop, Reachability, Sample};
 
+/// Longest wait for netlink's answers.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Follows the links and neighbours of one network namespace.
 pub struct Topology {
     netns: NetnsId,
     handle: Handle,
-    changes: BoxStream<'static, RouteNetlinkMessage>,
+    /// Changes; `None` stands for some that were lost.
+    changes: BoxStream<'static, Option<RouteNetlinkMessage>>,
     links: BTreeMap<IfIndex, Link>,
     /// Routes that changed since it was last asked.
     route_changes: u64,
@@ -55,7 +60,8 @@ impl Topology {
         let changes = messages
             .filter_map(|(message, _)| async move {
                 match message.payload {
-                    NetlinkPayload::InnerMessage(inner) => Some(inner),
+                    NetlinkPayload::InnerMessage(inner) => Some(Some(inner)),
+                    NetlinkPayload::Overrun(_) => Some(None),
                     _ => None,
                 }
             })
@@ -72,9 +78,13 @@ impl Topology {
         Ok((topology, inputs))
     }
 
-    /// Waits for the next change. `None` when netlink has ended.
+    /// Waits for the next change. `None` when netlink has ended. When the kernel dropped changes
+    /// because there were too many at once, everything is read again.
     pub async fn next(&mut self) -> Option<Vec<Input>> {
-        let message = self.changes.next().await?;
+        let Some(message) = self.changes.next().await? else {
+            tracing::warn!("too many changes of links, neighbours and routes at once: reading all");
+            return Some(self.read_again().await);
+        };
         Some(match message {
             RouteNetlinkMessage::NewLink(link) => self.link(&link),
             RouteNetlinkMessage::DelLink(link) => {
@@ -151,6 +161,30 @@ impl Topology {
             let hop = route_hop(self.netns, route)?;
             Some(Input::Route(sample.id, hop))
         }))
+    }
+
+    /// Everything anew; links that are gone are reported as such.
+    async fn read_again(&mut self) -> Vec<Input> {
+        let before = std::mem::take(&mut self.links);
+        let read = async {
+            let mut inputs = self.read_links().await?;
+            inputs.extend(self.read_neighbours(None).await?);
+            anyhow::Ok(inputs)
+        };
+        match tokio::time::timeout(PATIENCE, read).await {
+            Ok(Ok(mut inputs)) => {
+                let gone = before
+                    .keys()
+                    .filter(|index| !self.links.contains_key(index));
+                inputs.extend(gone.map(|index| Input::Interface(self.netns, *index, None)));
+                inputs
+            }
+            failed => {
+                tracing::warn!("links and neighbours cannot be read: {failed:?}");
+                self.links = before;
+                Vec::new()
+            }
+        }
     }
 
     async fn read_links(&mut self) -> anyhow::Result<Vec<Input>> {
