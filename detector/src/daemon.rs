@@ -115,6 +115,7 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
             .to_string_lossy()
             .into_owned(),
         published_at: clock::now(),
+        overflowed: false,
     };
     for input in interfaces {
         daemon.feed(input);
@@ -168,6 +169,7 @@ struct Daemon {
     reload: (bool, Timestamp),
     host_name: String,
     published_at: Time,
+    overflowed: bool,
 }
 
 /// What the thread that reads a walk brings back.
@@ -350,6 +352,7 @@ impl Daemon {
             Ok((sweep, cost)) => {
                 self.cost = Some(cost);
                 self.board.metrics.sweep(cost.wall);
+                self.warn_of_overflow();
                 let looked = tokio::time::timeout(PATIENCE, self.look_around(topology)).await;
                 if looked.is_err() {
                     tracing::warn!("netlink does not answer; going on without");
@@ -360,6 +363,19 @@ impl Daemon {
                 self.swept_at = self.swept_at.after(AFTER_FAILURE);
                 tracing::warn!("a sweep failed, the next one is a new chance: {error:#}");
             }
+        }
+    }
+
+    /// Says once that the kernel could not tell all next hops apart.
+    fn warn_of_overflow(&mut self) {
+        let uncounted = self.programs.counter(Counter::NextHopsFull);
+        if uncounted > 0 && !self.overflowed {
+            self.overflowed = true;
+            tracing::warn!(
+                "more than {} next hops are in use: connections at further ones are not counted, \
+                 stalls there are still found",
+                detector_ebpf::MAX_NEXT_HOPS
+            );
         }
     }
 

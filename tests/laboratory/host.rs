@@ -3,10 +3,12 @@
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 use lab::daemon;
+use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::world::{it_works, root};
@@ -115,4 +117,30 @@ fn without_type_information_the_daemon_says_what_it_needs() {
     assert_eq!(doctor.status.code(), Some(1));
     let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
     assert!(words.iter().all(|word| said.contains(word)), "{said}");
+}
+
+#[test]
+fn told_to_stop_while_it_starts_it_leaves_nothing() {
+    if !root() {
+        return;
+    }
+    let folder = installed();
+    let socket = folder.path().join("tcpstall.sock");
+    let daemon = Command::new(folder.path().join("tcpstall"))
+        .args(DAEMON)
+        .current_dir(folder.path())
+        .stderr(Stdio::null())
+        .spawn();
+    let mut daemon = it_works(daemon.map_err(Into::into));
+    let limit = Instant::now() + Duration::from_secs(10);
+    while !socket.exists() {
+        assert!(Instant::now() < limit, "the socket appears");
+        std::thread::yield_now();
+    }
+    let pid = rustix::process::Pid::from_child(&daemon);
+    it_works(kill_process(pid, Signal::HUP).map_err(Into::into));
+    it_works(kill_process(pid, Signal::TERM).map_err(Into::into));
+    let ended = it_works(daemon.wait().map_err(Into::into));
+    assert!(ended.success(), "{ended}");
+    assert!(!socket.exists());
 }

@@ -550,6 +550,11 @@ mod tests {
                 probes_tstamp: 0,
                 ..probing
             },
+            // Left over from an earlier episode.
+            RawSock {
+                rcv_tstamp: 899_501,
+                ..probing
+            },
             RawSock {
                 pending: 1,
                 ..probing
