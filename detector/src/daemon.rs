@@ -1,12 +1,6 @@
 //! The loop: wait, feed the engine, publish what it says. Decides nothing.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs::File,
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs::File, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
@@ -36,14 +30,15 @@ use crate::{
     time::Time,
 };
 
+mod holders;
 mod pace;
+
+use holders::Owners;
 
 /// Events of which subscribers may be behind.
 const EVENTS_KEPT: usize = 256;
 /// Connections whose route is looked up after one sweep.
 const ROUTES_AT_ONCE: usize = 64;
-/// Between two searches for the owners of connections.
-const OWNERS_EVERY: Duration = Duration::from_secs(2);
 /// Between two snapshots while nothing changes.
 const PUBLISH_EVERY: Duration = Duration::from_millis(500);
 /// After a sweep that failed.
@@ -433,47 +428,6 @@ impl Daemon {
         for check in self.checks.iter().filter(|check| !check.ok) {
             tracing::warn!("{}: {}; lost: {}", check.feature, check.found, check.lost);
         }
-    }
-}
-
-/// What is known of the holders of sockets.
-#[derive(Debug, Default)]
-struct Owners {
-    known: BTreeMap<u64, Option<Owner>>,
-    asked: BTreeSet<u64>,
-    searched_at: Time,
-}
-
-impl Owners {
-    /// Sockets of connections in trouble whose holder was not looked for; forgets the others.
-    fn wanted(&mut self, engine: &Engine, now: Time) -> BTreeSet<u64> {
-        let inodes = engine.inodes_in_trouble();
-        self.known.retain(|inode, _| inodes.contains(inode));
-        let new: BTreeSet<_> = inodes
-            .into_iter()
-            .filter(|inode| !self.known.contains_key(inode))
-            .collect();
-        if new.is_empty() || now.since(self.searched_at) < OWNERS_EVERY {
-            return BTreeSet::new();
-        }
-        self.searched_at = now;
-        self.asked.clone_from(&new);
-        new
-    }
-
-    fn take(&mut self, found: BTreeMap<u64, Owner>) {
-        for inode in std::mem::take(&mut self.asked) {
-            self.known.insert(inode, found.get(&inode).cloned());
-        }
-    }
-
-    fn of(&self, inode: u64) -> Option<serve::Owner> {
-        let owner = self.known.get(&inode)?.clone()?;
-        Some(serve::Owner {
-            pid: Some(owner.pid),
-            process: owner.process,
-            cgroup: owner.cgroup,
-        })
     }
 }
 

@@ -1,0 +1,52 @@
+//! Who holds the connections in trouble: asked once for each, forgotten with it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use crate::{engine::Engine, sense::owners::Owner, serve, time::Time};
+
+/// Between two searches for the owners of connections.
+const OWNERS_EVERY: Duration = Duration::from_secs(2);
+
+/// What is known of the holders of sockets.
+#[derive(Debug, Default)]
+pub(super) struct Owners {
+    known: BTreeMap<u64, Option<Owner>>,
+    asked: BTreeSet<u64>,
+    searched_at: Time,
+}
+
+impl Owners {
+    /// Sockets of connections in trouble whose holder was not looked for; forgets the others.
+    pub(super) fn wanted(&mut self, engine: &Engine, now: Time) -> BTreeSet<u64> {
+        let inodes = engine.inodes_in_trouble();
+        self.known.retain(|inode, _| inodes.contains(inode));
+        let new: BTreeSet<_> = inodes
+            .into_iter()
+            .filter(|inode| !self.known.contains_key(inode))
+            .collect();
+        if new.is_empty() || now.since(self.searched_at) < OWNERS_EVERY {
+            return BTreeSet::new();
+        }
+        self.searched_at = now;
+        self.asked.clone_from(&new);
+        new
+    }
+
+    pub(super) fn take(&mut self, found: BTreeMap<u64, Owner>) {
+        for inode in std::mem::take(&mut self.asked) {
+            self.known.insert(inode, found.get(&inode).cloned());
+        }
+    }
+
+    pub(super) fn of(&self, inode: u64) -> Option<serve::Owner> {
+        let owner = self.known.get(&inode)?.clone()?;
+        Some(serve::Owner {
+            pid: Some(owner.pid),
+            process: owner.process,
+            cgroup: owner.cgroup,
+        })
+    }
+}
