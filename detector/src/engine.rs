@@ -179,7 +179,7 @@ impl Engine {
                     self.dirty_since.get_or_insert(now);
                 }
             }
-            Input::Tick => {}
+            Input::Suspended(_) | Input::Tick => {}
         }
         if self.deadline().is_some_and(|deadline| deadline <= now) {
             self.judge(now, &mut transitions);

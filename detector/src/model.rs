@@ -154,6 +154,21 @@ pub struct Sample {
     pub send_error: Option<i32>,
     /// `TCP_USER_TIMEOUT`.
     pub user_timeout: Option<Duration>,
+    /// Segments that arrived more than once, as the peer has reported since the connection began
+    /// (RFC 2883): data arrives, and its acknowledgement does not.
+    pub duplicates: u32,
+    /// What the kernel was told of the way to the peer while it waited, an errno: a router's ICMP.
+    pub unreachable: Option<i32>,
+    /// When the pending timer fires.
+    pub next_try: Option<Time>,
+    /// Next sequence number expected from the peer: receiving makes progress when this moves.
+    pub rcv_nxt: u32,
+    /// Last data that arrived; the beginning of the connection when none did.
+    pub received_at: Time,
+    /// Bytes that arrived in order since the connection began.
+    pub bytes_received: u64,
+    /// Data has arrived behind a hole that is not filled.
+    pub hole: bool,
 }
 
 impl Sample {
@@ -161,9 +176,20 @@ impl Sample {
     pub fn outstanding(&self) -> u64 {
         u64::from(self.unacked) + u64::from(self.unsent)
     }
+
+    /// No process holds it any more: the kernel alone tries to deliver what is left.
+    pub fn is_orphan(&self) -> bool {
+        match self.tcp_state {
+            TcpState::FinWait1 | TcpState::LastAck | TcpState::Closing => true,
+            TcpState::Established | TcpState::FinWait2 | TcpState::CloseWait | TcpState::Other => {
+                false
+            }
+        }
+    }
 }
 
-/// What a sweep counted at a next hop; every connection is in exactly one of these.
+/// What a sweep counted at a next hop; every connection past the handshake is in exactly one of
+/// the first five.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     /// Timers behind schedule; each was sent as a sample.
@@ -176,6 +202,13 @@ pub struct Counts {
     pub waiting: u32,
     /// Nothing sent for a while; the last word was the peer's.
     pub idle: u32,
+    /// Not past the handshake: the first segment was repeated and is not answered.
+    pub handshakes: u32,
+    /// Of those past the handshake: data has arrived lately.
+    pub receiving: u32,
+    /// Of those past the handshake: data arrived until a moment ago, in the middle of much, and
+    /// stopped.
+    pub fell_silent: u32,
 }
 
 impl Counts {
@@ -196,6 +229,9 @@ impl Counts {
         self.app_limited += other.app_limited;
         self.waiting += other.waiting;
         self.idle += other.idle;
+        self.handshakes += other.handshakes;
+        self.receiving += other.receiving;
+        self.fell_silent += other.fell_silent;
     }
 }
 
@@ -236,6 +272,8 @@ pub enum Input {
     Neighbour(NextHop, Option<Reachability>),
     /// The route of a connection without a cached one, looked up from outside.
     Route(ConnectionId, NextHop),
+    /// The host was suspended for so long, and runs again.
+    Suspended(Duration),
     /// Time has passed, nothing else.
     Tick,
 }
@@ -353,6 +391,29 @@ pub struct Upstream {
     pub outstanding: u64,
     /// Start of the oldest stall.
     pub oldest_stall: Option<Time>,
+    /// What the verdict was reached with.
+    pub evidence: Evidence,
+    /// Stuck connections that no process holds any more.
+    pub orphans: u32,
+}
+
+/// The figures behind a verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Evidence {
+    /// Share of destinations that is stalled at any moment when all is well, as learned or assumed.
+    pub baseline: f64,
+    /// The chance that so many are stalled when all is well.
+    pub chance: f64,
+    /// Share of segments that was lost lately, where enough was sent to tell.
+    pub lost: Option<f64>,
+    /// The largest segment that surely got through lately, bytes of data; only with `mtu`.
+    pub largest_passed: Option<u32>,
+    /// The smallest segment that waits, bytes of data; only with `mtu`.
+    pub smallest_waiting: Option<u32>,
+    /// The next hop at fault, where the upstream has several and the others do well.
+    pub leg: Option<NextHop>,
+    /// Of those that stopped to hear from their peer in mid-transfer: how many of how many.
+    pub fell_silent: Option<(u32, u32)>,
 }
 
 impl Upstream {

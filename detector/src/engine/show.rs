@@ -6,7 +6,7 @@ use super::{
     Engine, Record, attribute, connection::Connection, is_bad, judge, tally, tally::Tally,
 };
 use crate::{
-    model::{Cause, Counts, Excluded, LOOPBACK, Phase, Snapshot, Stall, State, Upstream},
+    model::{Cause, Counts, Evidence, Excluded, LOOPBACK, Phase, Snapshot, Stall, State, Upstream},
     time::Time,
 };
 
@@ -69,6 +69,8 @@ impl Engine {
             fine_elsewhere,
             outstanding: 0,
             oldest_stall: None,
+            evidence: Evidence::default(),
+            orphans: 0,
         }
     }
 

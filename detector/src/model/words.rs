@@ -114,6 +114,10 @@ words! {
         ZeroWindow = "zero-window",
         /// Its destination has cast its vote already, or is alone in its trouble.
         OneDestination = "one-destination",
+        /// Its destination is stalled through upstreams that do well, too.
+        Elsewhere = "elsewhere",
+        /// It began to wait before the host was suspended.
+        Suspended = "suspended",
     }
 }
 

@@ -133,6 +133,13 @@ fn sample(raw: &RawSock, hz: u64) -> Result<Sample, DecodeError> {
         send_error: raw.err.checked_neg().filter(|errno| *errno > 0),
         user_timeout: (raw.user_timeout != 0)
             .then(|| Duration::from_millis(u64::from(raw.user_timeout))),
+        duplicates: 0,
+        unreachable: (raw.err_soft > 0).then_some(raw.err_soft),
+        next_try: (raw.pending != 0).then(|| clock.ahead(raw.timer_expires)),
+        rcv_nxt: raw.rcv_nxt,
+        received_at: clock.moment(raw.lrcvtime),
+        bytes_received: raw.bytes_received,
+        hole: false,
     })
 }
 
@@ -152,6 +159,9 @@ pub fn counts(raw: &RawNextHop, counts: &RawCounts) -> (Option<NextHop>, Counts)
         app_limited: counts.app_limited,
         waiting: counts.waiting,
         idle: counts.idle,
+        handshakes: 0,
+        receiving: 0,
+        fell_silent: 0,
     };
     (next_hop, counts)
 }
@@ -204,6 +214,15 @@ impl Clock {
         // A moment slightly ahead is now: the two clocks were not read at the same instant.
         let ago = if ago > u32::MAX / 2 { 0 } else { ago };
         self.at.before(self.span(u64::from(ago)))
+    }
+
+    /// A moment in full jiffies, of the past or the future.
+    fn ahead(self, jiffies: u64) -> Time {
+        if jiffies >= self.jiffies {
+            self.at.after(self.span(jiffies - self.jiffies))
+        } else {
+            self.at.before(self.span(self.jiffies - jiffies))
+        }
     }
 
     /// A moment of the past in milliseconds of the TCP clock (`tcp_clock_ms`); 0 is none.

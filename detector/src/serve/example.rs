@@ -10,9 +10,9 @@ use super::{Board, Facts, Owner, Published, metrics::Metrics};
 use crate::{
     api,
     model::{
-        Cause, Check, ConnectionId, Counts, Destination, Excluded, IfIndex, Interface, NetnsId,
-        NextHop, Origin, Phase, Sample, Scope, Snapshot, Stall, State, TcpState, Transition,
-        Upstream,
+        Cause, Check, ConnectionId, Counts, Destination, Evidence, Excluded, IfIndex, Interface,
+        NetnsId, NextHop, Origin, Phase, Sample, Scope, Snapshot, Stall, State, TcpState,
+        Transition, Upstream,
     },
     time::Time,
 };
@@ -75,6 +75,13 @@ pub(crate) fn stall(id: u64, age: u64, cause: Cause) -> Stall {
         retransmissions: 5,
         send_error: Some(0),
         user_timeout: None,
+        duplicates: 0,
+        unreachable: None,
+        next_try: Some(NOW.after(Duration::from_millis(1600))),
+        rcv_nxt: 1,
+        received_at: ago(age),
+        bytes_received: 220,
+        hole: false,
     };
     Stall {
         phase: if age >= 3000 {
@@ -138,6 +145,12 @@ fn upstream(name: &str, next_hop: NextHop, state: State, counts: Counts) -> Upst
         fine_elsewhere: 0,
         outstanding: 0,
         oldest_stall: None,
+        evidence: Evidence {
+            baseline: 0.02,
+            chance: 1.0,
+            ..Evidence::default()
+        },
+        orphans: 0,
     }
 }
 
@@ -149,6 +162,7 @@ fn failing() -> Upstream {
         app_limited: 0,
         waiting: 3,
         idle: 312,
+        ..Counts::default()
     };
     let b = upstream("provider-b", next_hop, State::Failing, counts);
     Upstream {
@@ -189,6 +203,7 @@ pub(crate) fn snapshot() -> Snapshot {
         app_limited: 9,
         waiting: 2,
         idle: 40,
+        ..Counts::default()
     };
     let idle = Counts {
         idle: 2,

@@ -184,6 +184,10 @@ fn not_counted(upstream: &api::Upstream) -> Vec<String> {
                 Excluded::OneDestination => {
                     "a destination has one vote, however many connections it has"
                 }
+                Excluded::Elsewhere => {
+                    "their destinations are stalled through upstreams that do well, too"
+                }
+                Excluded::Suspended => "they began to wait before the host was suspended",
             };
             format!("{} ({reason}): {why}", count(*number, "connection"))
         })

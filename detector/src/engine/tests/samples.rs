@@ -44,5 +44,12 @@ pub(in crate::engine) fn any() -> Sample {
         retransmissions: 0,
         send_error: None,
         user_timeout: None,
+        duplicates: 0,
+        unreachable: None,
+        next_try: None,
+        rcv_nxt: 1,
+        received_at: at,
+        bytes_received: 0,
+        hole: false,
     }
 }

@@ -760,6 +760,13 @@ impl World {
             retransmissions: conn.retransmissions,
             send_error: None,
             user_timeout: None,
+            duplicates: 0,
+            unreachable: None,
+            next_try: None,
+            rcv_nxt: 1,
+            received_at: conn.received_at,
+            bytes_received: 0,
+            hole: false,
         }
     }
 

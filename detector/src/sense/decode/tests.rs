@@ -127,6 +127,7 @@ fn counts_keep_their_columns() {
         app_limited: 3,
         waiting: 4,
         idle: 5,
+        ..Counts::default()
     };
     assert_eq!(counts(&key, &raw).1, expected);
 }
