@@ -57,6 +57,17 @@ impl Destination {
         let net = IpNet::new(address, length).unwrap_or_else(|_| IpNet::from(address));
         Self(net.trunc())
     }
+
+    /// The network that it belongs to (/16 or /32): what goes down together at the far end.
+    pub fn site(self) -> IpNet {
+        let length = match self.0 {
+            IpNet::V4(_) => 16,
+            IpNet::V6(_) => 32,
+        };
+        IpNet::new(self.0.network(), length.min(self.0.prefix_len()))
+            .unwrap_or(self.0)
+            .trunc()
+    }
 }
 
 impl fmt::Display for Destination {

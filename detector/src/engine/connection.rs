@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{classify, passes::Pass};
+use super::{classify, ledger::Trials, passes::Pass};
 use crate::{
     model::{Cause, Destination, NextHop, Origin, Phase, Sample},
     time::Time,
@@ -19,10 +19,19 @@ pub struct Connection {
     pub next_hop: Option<NextHop>,
     /// Its upstream; `None` while the next hop is not known.
     pub upstream: Option<Arc<str>>,
+    /// What the upstream was found with: the epoch of names, the next hop and the mark.
+    pub attributed_with: Option<(u64, Option<NextHop>, u32)>,
     /// Since when outstanding data waits.
     pub waiting_since: Option<Time>,
     /// When data was last seen to be acknowledged; nothing waits since before that.
     progressed_at: Option<Time>,
+    /// Counters up to which transmissions are accounted for; not known while the first trouble
+    /// lasts, since connections in trouble are looked at more than others.
+    counted: Option<Trials>,
+    /// Since when data waits behind a hole that does not fill.
+    hole_since: Option<Time>,
+    /// It began to wait before the host was suspended.
+    pub suspended: bool,
     /// How far it is.
     pub phase: Option<Phase>,
     /// Why, as of the last judgement.
@@ -40,6 +49,8 @@ pub struct Connection {
 pub struct News {
     /// Data was acknowledged.
     pub pass: Option<Pass>,
+    /// What became of transmissions until then.
+    pub trials: Option<Trials>,
     /// Timeouts since the sample before.
     pub timeouts: u64,
     /// A stall ended, that had begun then.
@@ -52,6 +63,7 @@ impl Connection {
         let destination = Destination::of(sample.remote.ip());
         let news = News {
             pass: Pass::between(None, &sample, destination),
+            trials: None,
             timeouts: u64::from(sample.timeouts),
             recovered: None,
         };
@@ -59,8 +71,12 @@ impl Connection {
             destination,
             next_hop: sample.next_hop,
             upstream: None,
+            attributed_with: None,
             waiting_since: waiting_since(None, &sample),
             progressed_at: None,
+            counted: (sample.timeouts == 0).then(|| Trials::of(&sample)),
+            hole_since: sample.hole.then_some(sample.at),
+            suspended: false,
             phase: None,
             cause: Cause::Unknown,
             because: "",
@@ -78,6 +94,7 @@ impl Connection {
         if sample.at < self.sample.at {
             return News {
                 pass: None,
+                trials: None,
                 timeouts: 0,
                 recovered: None,
             };
@@ -88,13 +105,18 @@ impl Connection {
             pass: progressed
                 .then(|| Pass::between(Some(&self.sample), &sample, self.destination))
                 .flatten(),
+            trials: progressed.then(|| self.account(&sample)).flatten(),
             timeouts: u64::from(sample.timeouts.saturating_sub(before)),
-            recovered: if progressed {
+            recovered: if self.received(&sample) || (progressed && self.hole_since.is_none()) {
                 self.stalled_since()
             } else {
                 None
             },
         };
+        self.look_for_hole(&sample);
+        if !progressed && self.counted.is_none() && sample.timeouts == 0 {
+            self.counted = Some(Trials::of(&sample));
+        }
         // The head that waits now was not the head when the acknowledgement came.
         let known = self.waiting_since.filter(|_| !progressed);
         if progressed {
@@ -102,9 +124,10 @@ impl Connection {
         }
         self.waiting_since = waiting_since(known, &sample)
             .map(|since| self.progressed_at.map_or(since, |at| since.max(at)));
-        if progressed {
+        if news.recovered.is_some() || (progressed && self.hole_since.is_none()) {
             self.announced = None;
         }
+        self.suspended &= !progressed;
         // A connection in trouble keeps the next hop under which the trouble began; the kernel
         // drops its cached route meanwhile, or takes another.
         let in_trouble = sample.timeouts > 0 || sample.persist;
@@ -123,19 +146,54 @@ impl Connection {
         news
     }
 
+    /// What became of transmissions since they were last accounted for.
+    fn account(&mut self, sample: &Sample) -> Option<Trials> {
+        let now = Trials::of(sample);
+        let before = self.counted.replace(now)?;
+        now.since(before, self.sample.timeouts)
+    }
+
+    /// Whether the hole that data waited behind has been filled.
+    fn received(&self, sample: &Sample) -> bool {
+        self.hole_since.is_some() && (!sample.hole || sample.rcv_nxt != self.sample.rcv_nxt)
+    }
+
+    fn look_for_hole(&mut self, sample: &Sample) {
+        self.hole_since = match self.hole_since {
+            Some(since) if sample.hole && !self.received(sample) => Some(since),
+            _ => sample.hole.then_some(sample.at),
+        };
+    }
+
     /// Brings the phase up to date.
     pub fn judge(&mut self, stall_after: Duration, now: Time) {
-        self.phase = classify::phase(&self.sample, self.waiting_since, stall_after, now);
+        let sending = classify::phase(&self.sample, self.waiting_since, stall_after, now);
+        let hole = self.hole_since.map(|since| now.since(since));
+        self.phase = sending.max(classify::hole_phase(hole, stall_after));
+    }
+
+    /// Since when there is no progress: of the data that waits here, or of that which the peer
+    /// sends.
+    pub fn since(&self) -> Option<Time> {
+        match (self.waiting_since, self.hole_since) {
+            (Some(waiting), Some(hole)) if !self.is_behind() => Some(hole.max(waiting)),
+            (waiting, hole) => waiting.or(hole),
+        }
+    }
+
+    /// Whether what it waits for is the peer's data.
+    pub fn is_receiving(&self) -> bool {
+        self.hole_since.is_some() && !self.is_behind()
     }
 
     /// When its announced stall began.
     pub fn stalled_since(&self) -> Option<Time> {
-        self.announced.and(self.waiting_since)
+        self.announced.and(self.since())
     }
 
     /// When it was last shown not to get through: the newest repetition that followed a timeout.
     pub fn failed_at(&self) -> Time {
-        if self.sample.packets_out == 0 {
+        if self.sample.packets_out == 0 || self.is_receiving() {
             self.sample.at
         } else {
             self.sample.sent_at
@@ -157,9 +215,15 @@ impl Connection {
         sample.outstanding() > 0 && (sample.timeouts > 0 || probed)
     }
 
-    /// Whether this stall is held against anybody: the peer's window is the peer's doing.
+    /// Whether there is nothing to judge.
+    pub fn is_well(&self) -> bool {
+        self.phase.is_none() && self.hole_since.is_none() && !self.is_behind()
+    }
+
+    /// Whether this stall is held against anybody: the peer's window is the peer's doing, and a
+    /// host that was suspended has been away itself.
     pub fn counts(&self) -> bool {
-        self.phase.is_some() && self.cause != Cause::ZeroWindow
+        self.phase.is_some() && self.cause != Cause::ZeroWindow && !self.suspended
     }
 }
 
@@ -260,6 +324,7 @@ mod tests {
             news,
             News {
                 pass: None,
+                trials: None,
                 timeouts: 0,
                 recovered: None
             }
@@ -304,6 +369,7 @@ mod tests {
             connection.update(old, 7),
             News {
                 pass: None,
+                trials: None,
                 timeouts: 0,
                 recovered: None
             }
