@@ -2,11 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{classify, ledger::Trials, passes::Pass};
+use super::{
+    classify,
+    ledger::Trials,
+    passes::{Pass, Passes},
+    tally,
+};
 use crate::{
     model::{Cause, Destination, NextHop, Origin, Phase, Sample},
     time::Time,
 };
+
+/// Timeouts in a row after which a connection is surely worse off than its siblings.
+const LASTING: u8 = 3;
 
 /// One connection that was sampled lately.
 #[derive(Debug, Clone)]
@@ -32,6 +40,8 @@ pub struct Connection {
     hole_since: Option<Time>,
     /// It began to wait before the host was suspended.
     pub suspended: bool,
+    /// Others of its destination got through while it failed again and again.
+    pub passed_by: bool,
     /// How far it is.
     pub phase: Option<Phase>,
     /// Why, as of the last judgement.
@@ -77,6 +87,7 @@ impl Connection {
             counted: (sample.timeouts == 0).then(|| Trials::of(&sample)),
             hole_since: sample.hole.then_some(sample.at),
             suspended: false,
+            passed_by: false,
             phase: None,
             cause: Cause::Unknown,
             because: "",
@@ -128,6 +139,7 @@ impl Connection {
             self.announced = None;
         }
         self.suspended &= !progressed;
+        self.passed_by &= !progressed;
         // A connection in trouble keeps the next hop under which the trouble began; the kernel
         // drops its cached route meanwhile, or takes another.
         let in_trouble = sample.timeouts > 0 || sample.persist;
@@ -170,6 +182,18 @@ impl Connection {
         let sending = classify::phase(&self.sample, self.waiting_since, stall_after, now);
         let hole = self.hole_since.map(|since| now.since(since));
         self.phase = sending.max(classify::hole_phase(hole, stall_after));
+    }
+
+    /// Looks whether segments as large of the same destination got through between its failures.
+    pub fn compare(&mut self, passes: &Passes) {
+        if let Some(began) = self
+            .waiting_since
+            .filter(|_| self.sample.timeouts >= LASTING)
+        {
+            let meanwhile = (began.after(tally::SLACK), self.failed_at());
+            let head = self.sample.head;
+            self.passed_by |= passes.carried_between(self.destination, meanwhile, head);
+        }
     }
 
     /// Since when there is no progress: of the data that waits here, or of that which the peer
@@ -433,6 +457,34 @@ mod tests {
         connection.update(later(&event, 3, |it| it.send_error = Some(1)), 0);
         connection.update(later(&swept(4), 0, |it| it.snd_una += 1), 0);
         assert_eq!(connection.sample.send_error, None, "and so does progress");
+    }
+
+    #[test]
+    fn it_is_passed_by_when_others_get_through_between_its_failures() {
+        let at = waiting().at;
+        let of = |passed: u64, size, timeouts| {
+            let stuck = Sample {
+                timeouts,
+                stuck_since: Some(at.before(ms(5000))),
+                sent_at: at.before(ms(1000)),
+                ..waiting()
+            };
+            let (mut connection, _) = Connection::new(stuck, 0);
+            let mut passes = Passes::default();
+            passes.add(Pass {
+                at: at.before(ms(passed)),
+                destination: connection.destination,
+                at_least: size,
+                at_most: size,
+            });
+            connection.compare(&passes);
+            connection.passed_by
+        };
+        assert!(of(2000, 500, 3));
+        assert!(!of(2000, 500, 2), "two timeouts may be chance");
+        assert!(!of(2000, 449, 3), "smaller ones");
+        assert!(!of(1000, 500, 3), "only after it failed last");
+        assert!(!of(4700, 500, 3), "on its way before");
     }
 
     #[test]

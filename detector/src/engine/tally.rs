@@ -20,8 +20,6 @@ const STALE: Duration = Duration::from_secs(8);
 const QUORUM: usize = 3;
 /// A stall that is older than this and began alone may be the destination's own affair.
 pub const ALONE: Duration = Duration::from_secs(30);
-/// Timeouts in a row after which a connection is surely worse off than its siblings.
-const LASTING: u8 = 3;
 /// What was on its way before does not count as later: this much.
 pub const SLACK: Duration = Duration::from_millis(300);
 /// Destinations elsewhere that must do well before a site is blamed for itself.
@@ -219,7 +217,7 @@ impl Ballot<'_> {
         let event = self.onsets.is_event(began, self.rate);
         let (failed_at, head) = (newest.failed_at(), newest.sample.head);
         let receives = newest.cause == Cause::ReceiveHole;
-        if event && stuck.0.iter().any(|it| self.others_pass(at, it)) {
+        if event && stuck.0.iter().any(|it| it.passed_by) {
             return Vote::Stalled(newest.cause);
         }
         if !receives && self.passes.carried(at, failed_at, head) {
@@ -234,18 +232,6 @@ impl Ballot<'_> {
         } else {
             Vote::Stalled(newest.cause)
         }
-    }
-
-    /// Whether others of the same destination got through while this one failed again and again.
-    fn others_pass(&self, at: Destination, stuck: &Connection) -> bool {
-        let Some(began) = stuck.waiting_since else {
-            return false;
-        };
-        let meanwhile = (began.after(SLACK), stuck.failed_at());
-        stuck.sample.timeouts >= LASTING
-            && self
-                .passes
-                .carried_between(at, meanwhile, stuck.sample.head)
     }
 
     /// Whether a segment as large got through to another destination since.
@@ -526,15 +512,12 @@ mod tests {
         let of = |connections: &[Connection], passes: &[(u16, u64, u32)]| {
             vote(&votes(connections, passes), 1)
         };
-        let meanwhile = [(1, 4000, 950), (1, 500, 950)];
-        assert_eq!(of(&three, &meanwhile), STALLED);
-        assert_eq!(of(&three, &meanwhile[1..]), Some(Vote::Fine), "only later");
-        assert_eq!(of(&three[..2], &meanwhile), Some(Vote::Fine), "no event");
-        let small = [(1, 4000, 899), (1, 500, 950)];
-        assert_eq!(of(&three, &small), Some(Vote::Fine), "smaller ones");
-        let mut young = three.clone();
-        young[0].sample.timeouts = 2;
-        assert_eq!(of(&young, &meanwhile), Some(Vote::Fine), "two timeouts");
+        let after = [(1, 500, 950)];
+        assert_eq!(of(&three, &after), Some(Vote::Fine));
+        let mut passed_by = three.clone();
+        passed_by[0].passed_by = true;
+        assert_eq!(of(&passed_by, &after), STALLED);
+        assert_eq!(of(&passed_by[..2], &after), Some(Vote::Fine), "no event");
     }
 
     #[test]

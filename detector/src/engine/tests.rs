@@ -2,6 +2,7 @@
 //! quiet one.
 
 mod invariants;
+mod judgement;
 mod loud;
 mod naming;
 mod quiet;

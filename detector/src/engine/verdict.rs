@@ -166,6 +166,13 @@ impl Engine {
         for connection in self.connections.values_mut().filter(|it| !it.is_well()) {
             connection.judge(self.settings.stall_after, now);
             connection.suspended |= waking.is_some_and(|at| connection.since() < Some(at));
+            let record = connection
+                .upstream
+                .as_ref()
+                .and_then(|it| self.upstreams.get(it));
+            if let Some(leg) = record.and_then(|it| it.legs.get(&connection.next_hop)) {
+                connection.compare(&leg.passes);
+            }
         }
         // Only legs with trouble are worth the work.
         let mut reach: BTreeMap<_, Reach> = BTreeMap::new();
