@@ -390,11 +390,11 @@ impl Engine {
         record.seen_at = now;
         record.timeouts += news.timeouts;
         if let Some(pass) = news.pass {
-            let leg = record.legs.entry(leg).or_default();
-            leg.passes.add(pass);
-            if let Some(trials) = news.trials {
-                leg.ledger.add(destination, pass.at, trials);
-            }
+            record.legs.entry(leg).or_default().passes.add(pass);
+        }
+        if let Some(trials) = news.trials {
+            let ledger = &mut record.legs.entry(leg).or_default().ledger;
+            ledger.add(destination, now, trials);
         }
     }
 

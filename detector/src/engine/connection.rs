@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     classify,
-    ledger::Trials,
+    ledger::{Account, Trials},
     passes::{Pass, Passes},
     tally,
 };
@@ -33,9 +33,8 @@ pub struct Connection {
     pub waiting_since: Option<Time>,
     /// When data was last seen to be acknowledged; nothing waits since before that.
     progressed_at: Option<Time>,
-    /// Counters up to which transmissions are accounted for; not known while the first trouble
-    /// lasts, since connections in trouble are looked at more than others.
-    counted: Option<Trials>,
+    /// How far its transmissions are accounted for.
+    account: Account,
     /// Since when data waits behind a hole that does not fill.
     hole_since: Option<Time>,
     /// It began to wait before the host was suspended.
@@ -59,7 +58,7 @@ pub struct Connection {
 pub struct News {
     /// Data was acknowledged.
     pub pass: Option<Pass>,
-    /// What became of transmissions until then.
+    /// What has become certain of transmissions.
     pub trials: Option<Trials>,
     /// Timeouts since the sample before.
     pub timeouts: u64,
@@ -77,6 +76,8 @@ impl Connection {
             timeouts: u64::from(sample.timeouts),
             recovered: None,
         };
+        let mut account = Account::default();
+        account.take(&sample);
         let connection = Self {
             destination,
             next_hop: sample.next_hop,
@@ -84,7 +85,7 @@ impl Connection {
             attributed_with: None,
             waiting_since: waiting_since(None, &sample),
             progressed_at: None,
-            counted: (sample.timeouts == 0).then(|| Trials::of(&sample)),
+            account,
             hole_since: sample.hole.then_some(sample.at),
             suspended: false,
             passed_by: false,
@@ -116,7 +117,7 @@ impl Connection {
             pass: progressed
                 .then(|| Pass::between(Some(&self.sample), &sample, self.destination))
                 .flatten(),
-            trials: progressed.then(|| self.account(&sample)).flatten(),
+            trials: self.account.take(&sample),
             timeouts: u64::from(sample.timeouts.saturating_sub(before)),
             recovered: if self.received(&sample) || (progressed && self.hole_since.is_none()) {
                 self.stalled_since()
@@ -125,9 +126,6 @@ impl Connection {
             },
         };
         self.look_for_hole(&sample);
-        if !progressed && self.counted.is_none() && sample.timeouts == 0 {
-            self.counted = Some(Trials::of(&sample));
-        }
         // The head that waits now was not the head when the acknowledgement came.
         let known = self.waiting_since.filter(|_| !progressed);
         if progressed {
@@ -156,13 +154,6 @@ impl Connection {
             }
         }
         news
-    }
-
-    /// What became of transmissions since they were last accounted for.
-    fn account(&mut self, sample: &Sample) -> Option<Trials> {
-        let now = Trials::of(sample);
-        let before = self.counted.replace(now)?;
-        now.since(before, self.sample.timeouts)
     }
 
     /// Whether the hole that data waited behind has been filled.

@@ -31,6 +31,10 @@ const DOUBT: f64 = 0.01;
 const DOUBT_OF_ALL: f64 = 1e-3;
 /// Slots that tell what the weather is like now.
 const LATELY: u64 = 5;
+/// Slots that tell whether it is over.
+const NOW: u64 = 1;
+/// Who loses as much as this still crawls.
+const CRAWLING: f64 = 0.15;
 /// Repetitions that the peer reports as superfluous are usual up to this share: a step of the
 /// round-trip time makes a few.
 const SUPERFLUOUS: f64 = 0.15;
@@ -58,13 +62,12 @@ impl Trials {
         }
     }
 
-    /// What happened after `earlier`, when the connection has made progress since. `None` when that
-    /// was the end of a stall: `timeouts` is how many there were in a row.
-    pub fn since(self, earlier: Self, timeouts: u8) -> Option<Self> {
+    /// What happened after `earlier`; `None` when nothing was sent.
+    fn since(self, earlier: Self) -> Option<Self> {
         let sent = self.sent.wrapping_sub(earlier.sent);
         let repeated = self.repeated.wrapping_sub(earlier.repeated);
         let superfluous = self.superfluous.wrapping_sub(earlier.superfluous);
-        (timeouts < STALL && sent > 0).then(|| Self {
+        (sent > 0).then(|| Self {
             sent,
             repeated: repeated.min(sent),
             superfluous: superfluous.min(repeated),
@@ -125,6 +128,51 @@ impl Trials {
     }
 }
 
+/// How far the transmissions of one connection are accounted for.
+///
+/// What was sent until some moment is known to have arrived, or to have been sent again, when all of
+/// it is acknowledged: only then does it count. The beginning of a stall therefore never looks like
+/// loss.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Account {
+    /// Everything up to here is accounted for.
+    closed: Option<Trials>,
+    /// Everything up to here will be when this sequence number is acknowledged.
+    open: Option<(Trials, u32)>,
+    /// Timeouts in a row since.
+    timeouts: u8,
+}
+
+impl Account {
+    /// Takes in the next sample; answers with what has become certain.
+    pub fn take(&mut self, sample: &Sample) -> Option<Trials> {
+        let mut certain = self.close(sample);
+        if self.open.is_none() && (self.closed.is_some() || sample.timeouts == 0) {
+            let end = sample.snd_una.wrapping_add(sample.unacked);
+            self.open = Some((Trials::of(sample), end));
+            if let Some(more) = self.close(sample) {
+                certain.get_or_insert_default().add(more);
+            }
+        }
+        self.timeouts = self.timeouts.max(sample.timeouts);
+        certain
+    }
+
+    fn close(&mut self, sample: &Sample) -> Option<Trials> {
+        // Sequence numbers wrap: ahead is what is less than half the circle away (RFC 9293 §3.4).
+        let reached = |end: u32| sample.snd_una.wrapping_sub(end) <= u32::MAX / 2;
+        let (trials, _) = self.open.take_if(|(_, end)| reached(*end))?;
+        if std::mem::take(&mut self.timeouts) >= STALL {
+            // The rest of what the stall sent again is in this sample's counters, too.
+            self.closed = Some(Trials::of(sample));
+            return None;
+        }
+        // Connections in trouble are looked at more than others: who was in trouble when first seen
+        // is accounted for from the end of that on.
+        trials.since(self.closed.replace(trials)?)
+    }
+}
+
 /// The trials of one upstream.
 #[derive(Debug, Clone, Default)]
 pub struct Ledger(BTreeMap<Destination, BTreeMap<u64, Trials>>);
@@ -145,17 +193,33 @@ impl Ledger {
         });
     }
 
-    /// Destinations to which connections crawl, when the share `usual` is lost anyway; and why.
-    pub fn crawling(&self, usual: f64) -> impl Iterator<Item = (Destination, Cause)> {
-        self.0.iter().filter_map(move |(destination, slots)| {
-            let cause = newest(slots).worth(WORTH).crawl(usual, DOUBT)?;
-            Some((*destination, cause))
-        })
+    /// Destinations to which connections crawl, when the share `usual` is lost anyway; and why. None,
+    /// when so little has been sent again in the last seconds that it must be over.
+    pub fn crawling(&self, usual: f64, now: Time) -> BTreeMap<Destination, Cause> {
+        if self.is_over(now) {
+            return BTreeMap::new();
+        }
+        self.0
+            .iter()
+            .filter_map(|(destination, slots)| {
+                let cause = newest(slots).worth(WORTH).crawl(usual, DOUBT)?;
+                Some((*destination, cause))
+            })
+            .collect()
+    }
+
+    fn is_over(&self, now: Time) -> bool {
+        let trials = self.since(slot(now).saturating_sub(NOW));
+        let kept = trials.sent - trials.repeated.min(trials.sent);
+        at_least(kept, trials.sent, 1.0 - CRAWLING) < DOUBT
     }
 
     /// All destinations together, each with its share, in the last quarter of a minute.
     pub fn lately(&self, now: Time) -> Trials {
-        let from = slot(now).saturating_sub(LATELY);
+        self.since(slot(now).saturating_sub(LATELY))
+    }
+
+    fn since(&self, from: u64) -> Trials {
         let mut all = Trials::default();
         for slots in self.0.values() {
             let mut here = Trials::default();
@@ -169,7 +233,8 @@ impl Ledger {
 
     /// Why the upstream as a whole is slow, if it is: some gets through and much does not.
     pub fn weather(&self, usual: f64, now: Time) -> Option<Cause> {
-        self.lately(now).crawl(usual, DOUBT_OF_ALL)
+        let crawls = self.lately(now).crawl(usual, DOUBT_OF_ALL);
+        crawls.filter(|_| !self.is_over(now))
     }
 }
 
@@ -237,32 +302,89 @@ mod tests {
         let bad = NOW.before(Duration::from_secs(30));
         ledger.add(destination(1), bad, trials(60, 30, 0));
         ledger.add(destination(2), bad, trials(60, 30, 0));
-        ledger.add(destination(1), NOW, trials(60, 0, 0));
-        ledger.add(destination(2), NOW, trials(10, 0, 0));
-        let crawling: Vec<_> = ledger.crawling(USUAL).map(|it| it.0).collect();
-        assert_eq!(crawling, [destination(2)]);
+        ledger.add(destination(1), NOW, trials(60, 6, 0));
+        ledger.add(destination(2), NOW, trials(10, 1, 0));
+        let crawling =
+            |ledger: &Ledger| ledger.crawling(USUAL, NOW).into_keys().collect::<Vec<_>>();
+        assert_eq!(crawling(&ledger), [destination(2)]);
         assert_eq!(ledger.lately(NOW).sent, 70);
         assert_eq!(ledger.weather(USUAL, NOW), None);
         assert_eq!(ledger.weather(USUAL, bad), Some(Cause::Loss));
         ledger.forget(NOW.after(Duration::from_secs(34)));
-        assert_eq!(
-            ledger.crawling(USUAL).count(),
-            0,
-            "a minute later it is gone"
-        );
+        assert_eq!(crawling(&ledger), [], "a minute later it is gone");
     }
 
     #[test]
-    fn the_end_of_a_stall_is_not_loss() {
-        let whole = Trials::of(&Sample {
-            segments_out: 9,
-            retransmissions: 5,
-            duplicates: 1,
+    fn it_is_over_when_little_is_lost_now() {
+        let mut ledger = Ledger::default();
+        let bad = NOW.before(Duration::from_secs(9));
+        for number in 0..10 {
+            ledger.add(destination(number), bad, trials(20, 10, 0));
+        }
+        assert_eq!(
+            ledger.crawling(USUAL, NOW).len(),
+            10,
+            "nothing newer is known"
+        );
+        for number in 0..7 {
+            ledger.add(destination(number), NOW, trials(4, 0, 0));
+        }
+        assert_eq!(ledger.crawling(USUAL, NOW).len(), 10, "too little to tell");
+        ledger.add(destination(8), NOW, trials(4, 0, 0));
+        assert_eq!(ledger.crawling(USUAL, NOW).len(), 0);
+        assert_eq!(ledger.weather(USUAL, NOW), None);
+    }
+
+    /// A connection that has sent so many segments, repeated some and waits for `unacked` bytes.
+    fn at(una: u32, unacked: u32, (sent, repeated): (u32, u32), timeouts: u8) -> Sample {
+        Sample {
+            snd_una: una,
+            unacked,
+            segments_out: sent,
+            retransmissions: repeated,
+            timeouts,
             ..samples::any()
-        });
-        let since = |timeouts| whole.since(Trials::default(), timeouts);
-        assert_eq!(since(3), Some(trials(9, 5, 1)));
-        assert_eq!(since(4), None);
-        assert_eq!(whole.since(whole, 0), None, "nothing was sent");
+        }
+    }
+
+    #[test]
+    fn transmissions_count_when_all_until_then_is_acknowledged() {
+        let mut account = Account::default();
+        let start = u32::MAX - 99;
+        assert_eq!(
+            account.take(&at(start, 0, (5, 0), 0)),
+            None,
+            "where it begins"
+        );
+        assert_eq!(account.take(&at(start, 100, (6, 0), 0)), None, "it waits");
+        assert_eq!(
+            account.take(&at(start, 200, (9, 2), 0)),
+            None,
+            "and is repeated"
+        );
+        assert_eq!(account.take(&at(0, 100, (9, 2), 0)), Some(trials(1, 0, 0)));
+        assert_eq!(account.take(&at(100, 0, (10, 3), 0)), Some(trials(4, 3, 0)));
+    }
+
+    #[test]
+    fn the_beginning_of_a_stall_is_not_loss() {
+        let mut account = Account::default();
+        account.take(&at(1, 0, (1, 0), 0));
+        assert_eq!(
+            account.take(&at(101, 100, (5, 3), 2)),
+            None,
+            "moved on, then stuck"
+        );
+        assert_eq!(account.take(&at(101, 100, (7, 5), 4)), None);
+        assert_eq!(account.take(&at(301, 0, (9, 5), 0)), None, "nor is its end");
+        assert_eq!(account.take(&at(401, 0, (11, 6), 0)), Some(trials(2, 1, 0)));
+    }
+
+    #[test]
+    fn who_was_in_trouble_when_first_seen_is_accounted_for_later() {
+        let mut account = Account::default();
+        assert_eq!(account.take(&at(1, 100, (3, 2), 1)), None);
+        assert_eq!(account.take(&at(101, 0, (3, 2), 0)), None);
+        assert_eq!(account.take(&at(201, 0, (5, 3), 0)), Some(trials(2, 1, 0)));
     }
 }

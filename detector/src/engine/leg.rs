@@ -76,7 +76,7 @@ impl Leg {
         // What is in question now is not usual.
         let until = bad_since.unwrap_or(now).before(tally::ALONE);
         let rate = self.onsets.rate(until);
-        let crawling: BTreeMap<_, _> = self.ledger.crawling(baseline.expected_lost()).collect();
+        let crawling = self.ledger.crawling(baseline.expected_lost(), now);
         self.tally = tally::tally(
             &Ballot {
                 stuck,
