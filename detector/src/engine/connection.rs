@@ -76,8 +76,6 @@ impl Connection {
             timeouts: u64::from(sample.timeouts),
             recovered: None,
         };
-        let mut account = Account::default();
-        account.take(&sample);
         let connection = Self {
             destination,
             next_hop: sample.next_hop,
@@ -85,7 +83,7 @@ impl Connection {
             attributed_with: None,
             waiting_since: waiting_since(None, &sample),
             progressed_at: None,
-            account,
+            account: Account::new(&sample),
             hole_since: sample.hole.then_some(sample.at),
             suspended: false,
             passed_by: false,

@@ -38,8 +38,12 @@ const CRAWLING: f64 = 0.15;
 /// Repetitions that the peer reports as superfluous are usual up to this share: a step of the
 /// round-trip time makes a few.
 const SUPERFLUOUS: f64 = 0.15;
-/// An episode with so many timeouts is a stall, not loss.
+/// A connection that has sent so little is accounted for from its beginning.
+const YOUNG: u32 = 30;
+/// An episode with so many timeouts is a stall, not loss: what it sent again does not count.
 const STALL: u8 = 4;
+/// A probe comes before the first timeout (RFC 8985 §7).
+const PROBE: u32 = 1;
 
 /// Transmissions and what became of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -79,6 +83,16 @@ impl Trials {
         self.sent = self.sent.saturating_add(other.sent);
         self.repeated = self.repeated.saturating_add(other.repeated);
         self.superfluous = self.superfluous.saturating_add(other.superfluous);
+    }
+
+    /// Without so many of the repetitions.
+    fn without(self, stall: u32) -> Self {
+        let stall = stall.min(self.repeated);
+        Self {
+            sent: self.sent - stall,
+            repeated: self.repeated - stall,
+            superfluous: self.superfluous.min(self.repeated - stall),
+        }
     }
 
     /// The same shares, of no more than so many transmissions.
@@ -144,6 +158,17 @@ pub struct Account {
 }
 
 impl Account {
+    /// Begins with the first sample of a connection.
+    pub fn new(sample: &Sample) -> Self {
+        let young = sample.timeouts == 0 && sample.segments_out <= YOUNG;
+        let mut account = Self {
+            closed: young.then(Trials::default),
+            ..Self::default()
+        };
+        account.take(sample);
+        account
+    }
+
     /// Takes in the next sample; answers with what has become certain.
     pub fn take(&mut self, sample: &Sample) -> Option<Trials> {
         let mut certain = self.close(sample);
@@ -162,10 +187,12 @@ impl Account {
         // Sequence numbers wrap: ahead is what is less than half the circle away (RFC 9293 §3.4).
         let reached = |end: u32| sample.snd_una.wrapping_sub(end) <= u32::MAX / 2;
         let (trials, _) = self.open.take_if(|(_, end)| reached(*end))?;
-        if std::mem::take(&mut self.timeouts) >= STALL {
+        let timeouts = std::mem::take(&mut self.timeouts);
+        if timeouts >= STALL {
             // The rest of what the stall sent again is in this sample's counters, too.
-            self.closed = Some(Trials::of(sample));
-            return None;
+            let whole = Trials::of(sample);
+            let trials = whole.since(self.closed.replace(whole)?);
+            return trials.map(|it| it.without(u32::from(timeouts) + PROBE));
         }
         // Connections in trouble are looked at more than others: who was in trouble when first seen
         // is accounted for from the end of that on.
@@ -201,6 +228,10 @@ impl Ledger {
         }
         self.0
             .iter()
+            .filter(|(_, slots)| {
+                let newest = slots.last_key_value();
+                newest.is_some_and(|(at, _)| at + LATELY >= slot(now))
+            })
             .filter_map(|(destination, slots)| {
                 let cause = newest(slots).worth(WORTH).crawl(usual, DOUBT)?;
                 Some((*destination, cause))
@@ -302,6 +333,7 @@ mod tests {
         let bad = NOW.before(Duration::from_secs(30));
         ledger.add(destination(1), bad, trials(60, 30, 0));
         ledger.add(destination(2), bad, trials(60, 30, 0));
+        ledger.add(destination(3), bad, trials(60, 30, 0));
         ledger.add(destination(1), NOW, trials(60, 6, 0));
         ledger.add(destination(2), NOW, trials(10, 1, 0));
         let crawling =
@@ -349,41 +381,48 @@ mod tests {
 
     #[test]
     fn transmissions_count_when_all_until_then_is_acknowledged() {
-        let mut account = Account::default();
         let start = u32::MAX - 99;
+        let mut account = Account::new(&at(start, 0, (50, 0), 0));
+        assert_eq!(account.take(&at(start, 100, (51, 0), 0)), None, "it waits");
         assert_eq!(
-            account.take(&at(start, 0, (5, 0), 0)),
-            None,
-            "where it begins"
-        );
-        assert_eq!(account.take(&at(start, 100, (6, 0), 0)), None, "it waits");
-        assert_eq!(
-            account.take(&at(start, 200, (9, 2), 0)),
+            account.take(&at(start, 200, (54, 2), 0)),
             None,
             "and is repeated"
         );
-        assert_eq!(account.take(&at(0, 100, (9, 2), 0)), Some(trials(1, 0, 0)));
-        assert_eq!(account.take(&at(100, 0, (10, 3), 0)), Some(trials(4, 3, 0)));
+        assert_eq!(account.take(&at(0, 100, (54, 2), 0)), Some(trials(1, 0, 0)));
+        assert_eq!(account.take(&at(100, 0, (55, 3), 0)), Some(trials(4, 3, 0)));
     }
 
     #[test]
     fn the_beginning_of_a_stall_is_not_loss() {
-        let mut account = Account::default();
-        account.take(&at(1, 0, (1, 0), 0));
+        let mut account = Account::new(&at(1, 0, (1, 0), 0));
         assert_eq!(
             account.take(&at(101, 100, (5, 3), 2)),
             None,
             "moved on, then stuck"
         );
         assert_eq!(account.take(&at(101, 100, (7, 5), 4)), None);
-        assert_eq!(account.take(&at(301, 0, (9, 5), 0)), None, "nor is its end");
+        assert_eq!(
+            account.take(&at(301, 0, (9, 5), 0)),
+            Some(trials(3, 0, 0)),
+            "nor is its end"
+        );
         assert_eq!(account.take(&at(401, 0, (11, 6), 0)), Some(trials(2, 1, 0)));
     }
 
     #[test]
+    fn the_young_are_accounted_for_from_their_beginning() {
+        let next = |sent| {
+            let mut account = Account::new(&at(1, 100, (sent, 2), 0));
+            account.take(&at(101, 0, (sent, 2), 0))
+        };
+        assert_eq!(next(30), Some(trials(30, 2, 0)));
+        assert_eq!(next(31), None);
+    }
+
+    #[test]
     fn who_was_in_trouble_when_first_seen_is_accounted_for_later() {
-        let mut account = Account::default();
-        assert_eq!(account.take(&at(1, 100, (3, 2), 1)), None);
+        let mut account = Account::new(&at(1, 100, (3, 2), 1));
         assert_eq!(account.take(&at(101, 0, (3, 2), 0)), None);
         assert_eq!(account.take(&at(201, 0, (5, 3), 0)), Some(trials(2, 1, 0)));
     }
