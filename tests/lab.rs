@@ -22,6 +22,7 @@ pub mod network;
 pub mod server;
 #[path = "lab/signal.rs"]
 pub mod signal;
+pub mod simulator;
 #[path = "lab/status.rs"]
 pub mod status;
 #[path = "lab/traffic.rs"]
