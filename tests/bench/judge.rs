@@ -114,7 +114,7 @@ fn repeat(scenario: &Scenario, seed: u64, trace: bool) {
 
 /// Runs a scenario as often as asked.
 fn measure(scenario: &Scenario, runs: u64, days: f64) -> Result<Row> {
-    let begun = Instant::now();
+    let begun = cpu_time();
     let row = match &scenario.fault {
         Some(broken) => {
             let one = |seed| run::with_fault(scenario, broken, seed, false);
@@ -128,7 +128,7 @@ fn measure(scenario: &Scenario, runs: u64, days: f64) -> Result<Row> {
             Row::of_peace(scenario, spread(&scenario.name, wanted, one, seconds)?)
         }
     };
-    Ok(row.took(begun.elapsed()))
+    Ok(row.took(cpu_time().saturating_sub(begun)))
 }
 
 /// Does the same with the seeds from 0 on, on all processors, until the weights add up to `wanted`;
@@ -179,6 +179,12 @@ fn spread<T: Send>(
         kept.push(result);
     }
     Ok(kept)
+}
+
+/// Processor time of all threads of this process so far.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 fn interrupted() -> bool {

@@ -7,7 +7,7 @@ use super::{
     random::{Random, mix},
     scenario::{Break, Scenario},
     seconds,
-    trap::Happening,
+    trap::{self, Happening, Trap},
     watcher::Turn,
     world::{START, World},
 };
@@ -51,8 +51,8 @@ pub struct Outcome {
 pub struct Peace {
     /// Repeats the run.
     pub seed: u64,
-    /// The bad words.
-    pub alarms: Vec<Turn>,
+    /// The bad words, and the trap that may have provoked each.
+    pub alarms: Vec<(Turn, Option<Trap>)>,
     /// Alarms of the simpler rules.
     pub rules: [usize; 2],
     /// Time that was simulated, for all upstreams together.
@@ -147,7 +147,7 @@ pub fn in_peace(scenario: &Scenario, seed: u64, span: Nanos, trace: bool) -> Pea
         .turns
         .iter()
         .filter(|turn| is_bad(turn.to) && !is_bad(turn.from))
-        .cloned()
+        .map(|turn| (turn.clone(), trap::culprit(&world.snapped, turn.at)))
         .collect();
     let mut rules = [0; 2];
     for alarm in &world.baselines.alarms {

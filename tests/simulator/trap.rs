@@ -13,6 +13,9 @@ use super::{
     world::World,
 };
 
+/// Seconds.
+const HOUR: f64 = 3600.0;
+
 /// A trap for the judgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -88,6 +91,9 @@ impl Happening {
         if world.trace {
             println!("{:>10.3}  {self:?}", world.elapsed());
         }
+        if let Self::Trap(trap, _) = self {
+            world.snapped.push((world.now, trap));
+        }
         match self {
             Self::Fault(upstream, fault) => world.set_fault(upstream, fault),
             Self::Trap(trap, mean) => {
@@ -120,17 +126,15 @@ impl Happening {
 pub fn set(trap: Trap, world: &mut World) {
     let connections = world.slots.len().max(1) as f64;
     let mean = match trap {
-        Trap::DeadDestinations => 1200.0,
-        Trap::DeadSite => 2400.0,
+        Trap::DeadDestinations | Trap::RouteChanges => 2.0 * HOUR,
+        Trap::DeadSite | Trap::Pauses | Trap::Restarts => 6.0 * HOUR,
         // Each is left over for five minutes or so.
         Trap::WalkedAway => 300.0 / (connections * world.random.between(0.01, 0.2)),
         Trap::Scanners => world.random.log_normal(5.0, 300.0),
         Trap::LossBursts => 60.0,
-        Trap::RttSteps => 120.0,
-        Trap::RouteChanges => 600.0,
-        Trap::Pauses | Trap::Restarts => 1800.0,
-        Trap::Starvation => 900.0,
-        Trap::RadioGaps if world.random.chance(0.25) => 240.0,
+        Trap::RttSteps => 600.0,
+        Trap::Starvation => HOUR,
+        Trap::RadioGaps if world.random.chance(0.25) => HOUR / 3.0,
         Trap::SlowReaders | Trap::Resting | Trap::Night | Trap::RadioGaps => return,
     };
     let first = world.now + nanos(world.random.exponential(mean));
@@ -259,7 +263,7 @@ fn pause(world: &mut World) {
     let gap = nanos(world.random.log_normal(1.0, 600.0));
     let suspended = world.random.chance(0.5);
     // After a long absence some peers have gone.
-    let gone = super::seconds(gap) / 600.0 * world.random.between(0.0, 0.6);
+    let gone = super::seconds(gap) / 600.0 * world.random.between(0.0, 0.3);
     world.pause(gap, suspended);
     let mut ids = Vec::new();
     for slot in &mut world.slots {
@@ -276,6 +280,20 @@ fn gap(world: &mut World) {
     Happening::Gap(upstream, true).happen(world);
     let over = world.now + nanos(world.random.between(1.0, 2.0));
     world.plan(over, Happening::Gap(upstream, false));
+}
+
+/// Which trap provoked an alarm at `at`: the last but those that snap all the time; `None` when
+/// only those did for two minutes.
+pub fn culprit(snapped: &[(Nanos, Trap)], at: Nanos) -> Option<Trap> {
+    let seldom = |trap: Trap| {
+        !matches!(
+            trap,
+            Trap::WalkedAway | Trap::Scanners | Trap::LossBursts | Trap::RttSteps
+        )
+    };
+    let before = snapped.iter().rev().filter(|it| it.0 <= at);
+    let mut lately = before.take_while(|it| at - it.0 <= 120 * SECOND);
+    lately.find(|it| seldom(it.1)).map(|it| it.1)
 }
 
 impl World {

@@ -15,7 +15,7 @@ use super::{
     fault::{Fault, Kind},
     observe::{self, address, next_hop},
     random::Random,
-    trap::Happening,
+    trap::{Happening, Trap},
     watcher::Watcher,
     way::{Block, Way},
 };
@@ -93,6 +93,8 @@ pub struct World {
     /// What simpler rules would have said.
     pub baselines: Baselines,
     sampled: Vec<u8>,
+    /// Traps that have snapped, and when.
+    pub snapped: Vec<(Nanos, Trap)>,
     /// Says every event aloud.
     pub trace: bool,
 }
@@ -119,6 +121,7 @@ impl World {
             next_id: 1,
             watcher: Watcher::new(upstreams, START),
             baselines: Baselines::new(upstreams),
+            snapped: Vec::new(),
             trace: false,
         }
     }

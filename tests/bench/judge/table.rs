@@ -19,7 +19,8 @@ pub(crate) struct Row {
     /// What was expected and is not so, with runs that show it.
     pub(crate) missed: Vec<String>,
     pub(crate) upstream_seconds: f64,
-    took: Duration,
+    /// Processor time of all threads.
+    cpu: Duration,
 }
 
 /// The figures.
@@ -54,6 +55,8 @@ pub(crate) struct Quiet {
     pub(crate) days: f64,
     pub(crate) alarms: usize,
     pub(crate) rules: [usize; 2],
+    /// Alarms by the trap that may have provoked them.
+    pub(crate) culprits: BTreeMap<String, usize>,
 }
 
 impl Row {
@@ -93,7 +96,7 @@ impl Row {
             scenario: scenario.clone(),
             figures: Figures::Outage(outage),
             upstream_seconds,
-            took: Duration::ZERO,
+            cpu: Duration::ZERO,
         }
     }
 
@@ -110,11 +113,13 @@ impl Row {
             for rule in 0..2 {
                 quiet.rules[rule] += run.rules[rule];
             }
-            for alarm in &run.alarms {
+            for (alarm, culprit) in &run.alarms {
+                let culprit = culprit.map_or("nothing seldom".to_owned(), |it| format!("{it:?}"));
+                *quiet.culprits.entry(culprit.clone()).or_default() += 1;
                 let seconds = alarm.at as f64 / 1e9 - 86_400.0;
                 let (who, votes) = (watcher::name(alarm.upstream), alarm.votes);
                 examples.push(format!(
-                    "seed {} at {seconds:.1} s: {who} {}, {} of {} destinations",
+                    "seed {} at {seconds:.1} s, {who} {}, {} of {} destinations, after {culprit}",
                     run.seed, alarm.to, votes.0, votes.1
                 ));
             }
@@ -124,8 +129,14 @@ impl Row {
         let rate = 1000.0 * quiet.alarms as f64 / quiet.days;
         if let Some(limit) = limit.filter(|limit| rate > *limit) {
             examples.truncate(2 * EXAMPLES);
+            let culprits = quiet
+                .culprits
+                .iter()
+                .map(|(trap, count)| format!("{count} after {trap}"));
             missed.push(format!(
-                "{rate:.0} false alarms in 1000 days of one upstream, at most {limit} expected: {}",
+                "{rate:.0} false alarms in 1000 days of one upstream, at most {limit} expected: \
+                 {}; {}",
+                culprits.collect::<Vec<_>>().join(", "),
                 examples.join("; ")
             ));
         }
@@ -134,13 +145,13 @@ impl Row {
             figures: Figures::Peace(quiet),
             missed,
             upstream_seconds,
-            took: Duration::ZERO,
+            cpu: Duration::ZERO,
         }
     }
 
-    /// The time it took.
-    pub(crate) fn took(mut self, took: Duration) -> Self {
-        self.took = took;
+    /// The processor time that it took.
+    pub(crate) fn took(mut self, cpu: Duration) -> Self {
+        self.cpu = cpu;
         self
     }
 
@@ -356,14 +367,12 @@ pub(crate) fn print(rows: &[Row], took: Duration) {
         }
     }
     let simulated: f64 = rows.iter().map(|row| row.upstream_seconds).sum();
-    let busy: f64 = rows.iter().map(|row| row.took.as_secs_f64()).sum();
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let busy: f64 = rows.iter().map(|row| row.cpu.as_secs_f64()).sum();
     println!(
-        "\n{:.1} days of one upstream in {:.1} s: {:.0} seconds in one, on each of {processors} \
-         processors",
+        "{:.1} days of one upstream in {:.0} s; {:.0} seconds of one in a second of a processor",
         simulated / 86_400.0,
         took.as_secs_f64(),
-        simulated / busy.max(1e-9) / processors as f64
+        simulated / busy.max(1e-9)
     );
 }
 
