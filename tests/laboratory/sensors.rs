@@ -4,6 +4,7 @@
 //! to users.
 
 use std::{
+    collections::BTreeSet,
     thread,
     time::{Duration, Instant},
 };
@@ -199,16 +200,19 @@ fn segments_that_are_lost_and_sent_again_leave_no_hole_for_long() {
     world.traffic(0, 0..5, Load::Downloads(10));
     let flows = |sweep: &Sweep| counts(sweep).receiving == 10;
     sensors.until(&world, SOON, "data flows", flows);
-    world.break_(0, Fault::LossOneWay(Direction::Back, 1));
-    let mut written = 0;
-    sensors.sweeps(&world, Duration::from_secs(8), |sweep| {
-        written += number(sweep, |it| it.hole && it.origin == Origin::Suspicious);
-        false
-    });
-    assert!(
-        written <= 3,
-        "{written} in sixteen sweeps of ten connections"
-    );
+    world.break_(0, Fault::LossOneWay(Direction::Back, 3));
+    // A hole stands for a few milliseconds: only who looks without a pause would see any. The few
+    // of which the repetition is lost as well stand longer.
+    let mut written = BTreeSet::new();
+    let end = Instant::now() + Duration::from_secs(4);
+    while Instant::now() < end {
+        let samples = sensors.sweep(&world).samples;
+        let holes = samples
+            .iter()
+            .filter(|it| it.hole && it.origin == Origin::Suspicious);
+        written.extend(holes.map(|it| (it.id, it.rcv_nxt)));
+    }
+    assert!(written.len() <= 6, "{} holes", written.len());
     sensors.until(&world, SOON, "data still flows", flows);
 }
 
@@ -234,8 +238,8 @@ fn duplicates_that_peers_report_tell_lost_answers_from_lost_data() {
         f64::from(reported) / f64::from(sent)
     };
     let data = share(Fault::LossOneWay(Direction::Out, 30));
-    let answers = share(Fault::AcknowledgementsLost(60));
-    assert!(data < 0.25 && answers > 0.4, "{data} and {answers}");
+    let answers = share(Fault::AcknowledgementsLost(40));
+    assert!(data < 0.2 && answers > 0.3, "{data} and {answers}");
 }
 
 /// Segments that were sent again, and how many of these the peers had already.
