@@ -23,5 +23,7 @@ mod old;
 mod rubbish;
 #[path = "laboratory/scope.rs"]
 mod scope;
+#[path = "laboratory/sensors.rs"]
+mod sensors;
 #[path = "laboratory/world.rs"]
 mod world;

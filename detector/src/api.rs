@@ -69,6 +69,9 @@ pub struct Upstream {
     pub counterfactual: Counterfactual,
     /// Bytes trapped in stalled connections.
     pub outstanding_bytes: u64,
+    /// Stalled and suspect connections that no process holds any more.
+    #[serde(default)]
+    pub orphans: u32,
     /// Age of the oldest stall.
     pub oldest_stall_seconds: Option<f64>,
     /// Up to twenty of its stalled destinations.
@@ -99,6 +102,9 @@ pub struct Connections {
     pub suspect: u32,
     /// No progress for `stall_after`.
     pub stalled: u32,
+    /// Not past the handshake: the first segment was repeated twice or more and is not answered.
+    #[serde(default)]
+    pub handshake: u32,
 }
 
 /// Destinations of an upstream.

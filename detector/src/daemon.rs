@@ -32,8 +32,10 @@ use crate::{
 
 mod holders;
 mod pace;
+mod suspend;
 
 use holders::Owners;
+use suspend::Suspend;
 
 /// Events of which subscribers may be behind.
 const EVENTS_KEPT: usize = 256;
@@ -111,6 +113,7 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
             .into_owned(),
         published_at: clock::now(),
         overflowed: false,
+        suspend: Suspend::new(clock::asleep()),
     };
     for input in interfaces {
         daemon.feed(input);
@@ -165,6 +168,7 @@ struct Daemon {
     host_name: String,
     published_at: Time,
     overflowed: bool,
+    suspend: Suspend,
 }
 
 /// What the thread that reads a walk brings back.
@@ -246,6 +250,11 @@ impl Daemon {
     }
 
     fn feed(&mut self, input: Input) {
+        // Before anything that was seen after the sleep.
+        if let Some(slept) = self.suspend.news(clock::asleep()) {
+            tracing::info!("the host was suspended for {} s", slept.as_secs());
+            self.feed(Input::Suspended(slept));
+        }
         let now = clock::now();
         let swept = matches!(input, Input::Sweep(_));
         let transitions = self.engine.handle(now, input);

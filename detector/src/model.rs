@@ -174,7 +174,8 @@ pub struct Sample {
     pub next_try: Option<Time>,
     /// Next sequence number expected from the peer: receiving makes progress when this moves.
     pub rcv_nxt: u32,
-    /// Last data that arrived; the beginning of the connection when none did.
+    /// Last data that arrived in order; the beginning of the connection when none did. What arrives
+    /// behind a hole does not move it.
     pub received_at: Time,
     /// Bytes that arrived in order since the connection began.
     pub bytes_received: u64,
@@ -213,12 +214,14 @@ pub struct Counts {
     pub waiting: u32,
     /// Nothing sent for a while; the last word was the peer's.
     pub idle: u32,
-    /// Not past the handshake: the first segment was repeated and is not answered.
+    /// Not past the handshake: the first segment was repeated twice or more and is not answered.
     pub handshakes: u32,
-    /// Of those past the handshake: data has arrived lately.
+    /// Of those past the handshake: data has arrived within two seconds.
     pub receiving: u32,
-    /// Of those past the handshake: data arrived until a moment ago, in the middle of much, and
-    /// stopped.
+    /// Of those past the handshake: data streamed in until 3 to 15 seconds ago, and stopped between
+    /// two full segments. The kernel does not say whether a reply is complete; the last segment of
+    /// one is rarely full. Not counted are those of which the application has not read all, those
+    /// that have sent since, and streams that are slower than their path.
     pub fell_silent: u32,
 }
 

@@ -111,6 +111,8 @@ pub struct Connections {
     pub suspect: u32,
     /// No progress for a while.
     pub stalled: u32,
+    /// Not past the handshake, and not answered.
+    pub handshake: u32,
 }
 
 /// Destinations of an upstream.

@@ -162,6 +162,7 @@ fn failing() -> Upstream {
         app_limited: 0,
         waiting: 3,
         idle: 312,
+        handshakes: 4,
         ..Counts::default()
     };
     let b = upstream("provider-b", next_hop, State::Failing, counts);
@@ -191,6 +192,7 @@ fn failing() -> Upstream {
         fine_elsewhere: 6,
         outstanding: 812_344,
         oldest_stall: Some(ago(12_300)),
+        orphans: 2,
         ..b
     }
 }

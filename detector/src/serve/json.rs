@@ -117,6 +117,7 @@ fn upstream(upstream: &model::Upstream, snapshot: &Snapshot, facts: &Facts) -> a
             active: counts.active(),
             suspect: upstream.suspect_connections(),
             stalled: upstream.stalled_connections(),
+            handshake: counts.handshakes,
         },
         destinations: api::Destinations {
             active: upstream.active_destinations,
@@ -129,6 +130,7 @@ fn upstream(upstream: &model::Upstream, snapshot: &Snapshot, facts: &Facts) -> a
             fine_elsewhere: upstream.fine_elsewhere,
         },
         outstanding_bytes: upstream.outstanding,
+        orphans: upstream.orphans,
         oldest_stall_seconds: upstream.oldest_stall.map(|it| age(snapshot.at, it)),
         stalled_destinations: some(&upstream.stalled_destinations, STALLED_DESTINATIONS),
         fine_destinations: some(&upstream.fine_destinations, FINE_DESTINATIONS),
