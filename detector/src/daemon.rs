@@ -31,9 +31,12 @@ use crate::{
 };
 
 mod holders;
+mod incidents;
+mod notice;
 mod pace;
 
 use holders::Owners;
+use incidents::Incidents;
 
 /// Events of which subscribers may be behind.
 const EVENTS_KEPT: usize = 256;
@@ -67,6 +70,7 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
     // First what another daemon may hold: nothing is loaded in vain.
     let socket = serve::bind_socket(&config.socket)?;
     let listener = serve::bind_metrics(config.metrics_address).await?;
+    let (incidents, shown) = Incidents::open(&config.state_dir);
     let metrics_address = listener.local_addr()?;
 
     let host = doctor::inspect()?;
@@ -86,6 +90,7 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
     let (latest, board) = watch::channel(None);
     let board = Board {
         latest: board,
+        incidents: shown,
         events: broadcast::Sender::new(EVENTS_KEPT),
         metrics: Arc::new(Metrics::new()?),
     };
@@ -111,6 +116,7 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
             .into_owned(),
         published_at: clock::now(),
         overflowed: false,
+        incidents,
     };
     for input in interfaces {
         daemon.feed(input);
@@ -121,10 +127,12 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
             serve::serve_metrics(&listener, board.clone())
         )
     };
-    tokio::select! {
+    let result = tokio::select! {
         result = daemon.turn(events, topology, source, &mut signals) => result,
         _ = api => Ok(()),
-    }
+    };
+    daemon.incidents.close();
+    result
 }
 
 /// What the daemon is told by others; from here on they do not end it on the spot.
@@ -165,6 +173,7 @@ struct Daemon {
     host_name: String,
     published_at: Time,
     overflowed: bool,
+    incidents: Incidents,
 }
 
 /// What the thread that reads a walk brings back.
@@ -209,10 +218,7 @@ impl Daemon {
                 inputs = topology.next() => {
                     let inputs = inputs.context("netlink has ended; restart the daemon")?;
                     inputs.into_iter().for_each(|input| self.feed(input));
-                    let routes = topology.take_route_changes();
-                    if routes > 0 {
-                        tracing::debug!(routes, "routes changed");
-                    }
+                    self.incidents.routes(clock::now(), topology.take_route_changes());
                 }
                 () = tokio::time::sleep(wake) => {
                     self.feed(Input::Tick);
@@ -248,6 +254,7 @@ impl Daemon {
     fn feed(&mut self, input: Input) {
         let now = clock::now();
         let swept = matches!(input, Input::Sweep(_));
+        self.incidents.notice(now, &input);
         let transitions = self.engine.handle(now, input);
         for transition in &transitions {
             self.tell(transition);
@@ -302,8 +309,9 @@ impl Daemon {
             checks: self.checks.clone(),
             reload: Some(self.reload),
         };
-        self.latest
-            .send_replace(Some(Arc::new(Published { snapshot, facts })));
+        let published = Published { snapshot, facts };
+        self.incidents.judged(&published, &self.board.metrics);
+        self.latest.send_replace(Some(Arc::new(published)));
     }
 
     fn interval(&self) -> Duration {
@@ -401,9 +409,13 @@ impl Daemon {
         match source.load() {
             Ok(config) => {
                 self.reload = (true, clock::wall());
-                let bound = |config: &Config| (config.socket.clone(), config.metrics_address);
-                if bound(&config) != bound(&self.config) {
-                    tracing::warn!("the socket and the metrics address change at the next start");
+                let fixed =
+                    |it: &Config| (it.socket.clone(), it.metrics_address, it.state_dir.clone());
+                if fixed(&config) != fixed(&self.config) {
+                    tracing::warn!(
+                        "the socket, the metrics address and the state folder change at the next \
+                         start"
+                    );
                 }
                 self.budget = config.detect.sweep_budget;
                 self.engine.configure(settings(&config), clock::now());
