@@ -30,11 +30,13 @@ use crate::{
     time::Time,
 };
 
+mod baselines;
 mod holders;
 mod incidents;
 mod notice;
 mod pace;
 
+use baselines::Baselines;
 use holders::Owners;
 use incidents::Incidents;
 
@@ -117,7 +119,9 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
         published_at: clock::now(),
         overflowed: false,
         incidents,
+        baselines: Baselines::default(),
     };
+    daemon.baselines = Baselines::load(&daemon.config.state_dir, &mut daemon.engine, clock::now());
     for input in interfaces {
         daemon.feed(input);
     }
@@ -131,7 +135,8 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
         result = daemon.turn(events, topology, source, &mut signals) => result,
         _ = api => Ok(()),
     };
-    daemon.incidents.close();
+    let learned = daemon.baselines.news(&daemon.engine);
+    daemon.incidents.close(learned);
     result
 }
 
@@ -174,6 +179,7 @@ struct Daemon {
     published_at: Time,
     overflowed: bool,
     incidents: Incidents,
+    baselines: Baselines,
 }
 
 /// What the thread that reads a walk brings back.
@@ -312,6 +318,9 @@ impl Daemon {
         let published = Published { snapshot, facts };
         self.incidents.judged(&published, &self.board.metrics);
         self.latest.send_replace(Some(Arc::new(published)));
+        if let Some(learned) = self.baselines.due(&self.engine, now) {
+            self.incidents.keep_learned(learned);
+        }
     }
 
     fn interval(&self) -> Duration {

@@ -2,9 +2,10 @@
 
 use std::{path::Path, sync::Arc};
 
+use serde_json::Value;
 use tokio::sync::watch;
 
-use super::notice::Notice;
+use super::{baselines, notice::Notice};
 use crate::{
     clock,
     incident::{Kind, Marks, Seen, Tracker, marks::Subject},
@@ -87,8 +88,16 @@ impl Incidents {
         }
     }
 
+    /// Writes down what was learned of upstreams.
+    pub(super) fn keep_learned(&self, learned: Value) {
+        if let Some(keeper) = &self.keeper {
+            keeper.replace(baselines::NAME, learned);
+        }
+    }
+
     /// The daemon ends: what is known is written down.
-    pub(super) fn close(&mut self) {
+    pub(super) fn close(&mut self, learned: Option<Value>) {
+        learned.into_iter().for_each(|it| self.keep_learned(it));
         if let Some(keeper) = self.keeper.take() {
             keeper.write(self.tracker.last_words());
             keeper.close();

@@ -85,6 +85,8 @@ impl Journal {
     /// When that cannot be promised. Nothing of what was there before is lost, and the same lines
     /// may be given again: one that comes twice changes nothing.
     pub fn write(&mut self, lines: &[Line]) -> io::Result<()> {
+        // Also without lines: whoever may not write must know.
+        self.ready()?;
         for line in lines {
             let mut text = serde_json::to_vec(line)?;
             text.push(b'\n');
