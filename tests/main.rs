@@ -15,6 +15,8 @@ mod families;
 mod faults;
 #[path = "laboratory/host.rs"]
 mod host;
+#[path = "laboratory/incidents.rs"]
+mod incidents;
 #[path = "laboratory/life.rs"]
 mod life;
 #[path = "laboratory/old.rs"]

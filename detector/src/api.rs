@@ -10,6 +10,9 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+mod incident;
+
+pub use self::incident::{Change, Incident, Mark, Point, StuckDestination, StuckProcess};
 use crate::model::{Cause, Destination, Excluded, NetnsId, Phase, Scope, State, TcpState};
 
 /// Version of the JSON.

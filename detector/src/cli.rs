@@ -8,6 +8,7 @@ mod client;
 mod daemon;
 mod doctor;
 mod explain;
+mod incidents;
 mod output;
 mod reference;
 mod render;
@@ -86,6 +87,7 @@ enum Command {
     Status(status::Args),
     Stalls(stalls::Args),
     Explain(explain::Args),
+    Incidents(incidents::Args),
     Watch(watch::Args),
     Check(check::Args),
     Doctor(doctor::Args),
@@ -121,6 +123,7 @@ pub fn run() -> ExitCode {
         Command::Status(_) => status::run(&cli.common),
         Command::Stalls(args) => stalls::run(&args, &cli.common),
         Command::Explain(args) => explain::run(&args, &cli.common),
+        Command::Incidents(args) => incidents::run(&args, &cli.common),
         Command::Watch(_) => watch::run(&cli.common),
         Command::Check(args) => check::run(&args, &cli.common),
         Command::Doctor(_) => doctor::run(&cli.common),

@@ -30,12 +30,17 @@ use crate::{
     time::Time,
 };
 
+mod baselines;
 mod holders;
+mod incidents;
+mod notice;
 mod pace;
 mod suspend;
 
+use baselines::Baselines;
 use holders::Owners;
 use suspend::Suspend;
+use incidents::Incidents;
 
 /// Events of which subscribers may be behind.
 const EVENTS_KEPT: usize = 256;
@@ -69,6 +74,7 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
     // First what another daemon may hold: nothing is loaded in vain.
     let socket = serve::bind_socket(&config.socket)?;
     let listener = serve::bind_metrics(config.metrics_address).await?;
+    let (incidents, shown) = Incidents::open(&config.state_dir);
     let metrics_address = listener.local_addr()?;
 
     let host = doctor::inspect()?;
@@ -88,6 +94,7 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
     let (latest, board) = watch::channel(None);
     let board = Board {
         latest: board,
+        incidents: shown,
         events: broadcast::Sender::new(EVENTS_KEPT),
         metrics: Arc::new(Metrics::new()?),
     };
@@ -114,7 +121,10 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
         published_at: clock::now(),
         overflowed: false,
         suspend: Suspend::new(clock::asleep()),
+        incidents,
+        baselines: Baselines::default(),
     };
+    daemon.baselines = Baselines::load(&daemon.config.state_dir, &mut daemon.engine, clock::now());
     for input in interfaces {
         daemon.feed(input);
     }
@@ -124,10 +134,13 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
             serve::serve_metrics(&listener, board.clone())
         )
     };
-    tokio::select! {
+    let result = tokio::select! {
         result = daemon.turn(events, topology, source, &mut signals) => result,
         _ = api => Ok(()),
-    }
+    };
+    let learned = daemon.baselines.news(&daemon.engine);
+    daemon.incidents.close(learned);
+    result
 }
 
 /// What the daemon is told by others; from here on they do not end it on the spot.
@@ -169,6 +182,8 @@ struct Daemon {
     published_at: Time,
     overflowed: bool,
     suspend: Suspend,
+    incidents: Incidents,
+    baselines: Baselines,
 }
 
 /// What the thread that reads a walk brings back.
@@ -213,10 +228,7 @@ impl Daemon {
                 inputs = topology.next() => {
                     let inputs = inputs.context("netlink has ended; restart the daemon")?;
                     inputs.into_iter().for_each(|input| self.feed(input));
-                    let routes = topology.take_route_changes();
-                    if routes > 0 {
-                        tracing::debug!(routes, "routes changed");
-                    }
+                    self.incidents.routes(clock::now(), topology.take_route_changes());
                 }
                 () = tokio::time::sleep(wake) => {
                     self.feed(Input::Tick);
@@ -257,6 +269,7 @@ impl Daemon {
         }
         let now = clock::now();
         let swept = matches!(input, Input::Sweep(_));
+        self.incidents.notice(now, &input);
         let transitions = self.engine.handle(now, input);
         for transition in &transitions {
             self.tell(transition);
@@ -311,8 +324,12 @@ impl Daemon {
             checks: self.checks.clone(),
             reload: Some(self.reload),
         };
-        self.latest
-            .send_replace(Some(Arc::new(Published { snapshot, facts })));
+        let published = Published { snapshot, facts };
+        self.incidents.judged(&published, &self.board.metrics);
+        self.latest.send_replace(Some(Arc::new(published)));
+        if let Some(learned) = self.baselines.due(&self.engine, now) {
+            self.incidents.keep_learned(learned);
+        }
     }
 
     fn interval(&self) -> Duration {
@@ -410,9 +427,13 @@ impl Daemon {
         match source.load() {
             Ok(config) => {
                 self.reload = (true, clock::wall());
-                let bound = |config: &Config| (config.socket.clone(), config.metrics_address);
-                if bound(&config) != bound(&self.config) {
-                    tracing::warn!("the socket and the metrics address change at the next start");
+                let fixed =
+                    |it: &Config| (it.socket.clone(), it.metrics_address, it.state_dir.clone());
+                if fixed(&config) != fixed(&self.config) {
+                    tracing::warn!(
+                        "the socket, the metrics address and the state folder change at the next \
+                         start"
+                    );
                 }
                 self.budget = config.detect.sweep_budget;
                 self.engine.configure(settings(&config), clock::now());

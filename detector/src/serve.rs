@@ -8,6 +8,7 @@ mod bind;
 pub(crate) mod example;
 mod filter;
 mod http;
+pub(crate) mod incidents;
 pub mod json;
 pub mod metrics;
 mod routes;
@@ -24,6 +25,7 @@ use tokio::{
 pub use self::{
     bind::{Socket, bind_metrics, bind_socket},
     filter::Filter,
+    incidents::{Incidents, Which},
 };
 use crate::{
     api,
@@ -44,6 +46,8 @@ pub const REVISION: &str = match option_env!("TCPSTALL_REVISION") {
 pub struct Board {
     /// The newest judgement; `None` until there is one.
     pub latest: watch::Receiver<Option<Arc<Published>>>,
+    /// Incidents, past and present.
+    pub incidents: watch::Receiver<Incidents>,
     /// Upstreams that change, as they do.
     pub events: broadcast::Sender<api::Event>,
     /// What is counted over the life of the daemon.

@@ -18,7 +18,7 @@ use tokio::{net::UnixStream, time::timeout};
 
 use crate::{
     api,
-    serve::{Filter, VERSION},
+    serve::{Filter, VERSION, Which},
 };
 
 /// For an answer as a whole.
@@ -36,6 +36,14 @@ pub(super) fn stalls(socket: &Path, filter: &Filter) -> anyhow::Result<Vec<api::
     get(
         socket,
         &format!("/v1/stalls?{}", serde_urlencoded::to_string(filter)?),
+    )
+}
+
+/// The incidents that `which` wants.
+pub(super) fn incidents(socket: &Path, which: &Which) -> anyhow::Result<Vec<api::Incident>> {
+    get(
+        socket,
+        &format!("/v1/incidents?{}", serde_urlencoded::to_string(which)?),
     )
 }
 

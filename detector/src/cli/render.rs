@@ -3,10 +3,12 @@
 //! **Invariant:** pure; nothing from outside reaches the text without
 //! `words::clean`.
 
+mod chart;
 mod check;
 mod doctor;
 mod explain;
 mod groups;
+mod incidents;
 mod next;
 mod stalls;
 mod status;
@@ -21,6 +23,7 @@ pub(super) use self::{
     doctor::doctor,
     explain::explain_upstream,
     groups::{Key, grouped, groups},
+    incidents::{incident, incidents, unknown_incident},
     stalls::stalls,
     status::{event, sentence, stale, status},
     story::explain_connection,

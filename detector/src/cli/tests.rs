@@ -53,6 +53,8 @@ fn every_flag_is_understood() {
          --netns 4026531840 --limit 5",
         "tcpstall explain",
         "tcpstall explain c-7f3a9c01",
+        "tcpstall incidents --limit 3 -o wide",
+        "tcpstall incidents i-7f3a9c01",
         "tcpstall watch --json",
         "tcpstall check",
         "tcpstall check provider-b",
@@ -95,6 +97,7 @@ fn wrong_usage_is_refused() {
             "tcpstall daemon --metrics-address localhost",
             "invalid socket address",
         ),
+        ("tcpstall incidents i-1 --limit 3", "cannot be used with"),
         ("tcpstall stats", "unrecognized subcommand"),
     ] {
         let error = parse(line)

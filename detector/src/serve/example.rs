@@ -6,6 +6,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::sync::{broadcast, watch};
 
+mod incidents;
+
+pub(crate) use incidents::incidents;
+
 use super::{Board, Facts, Owner, Published, metrics::Metrics};
 use crate::{
     api,
@@ -325,6 +329,7 @@ pub(crate) fn board() -> (Board, watch::Sender<Option<Arc<Published>>>) {
     (
         Board {
             latest,
+            incidents: watch::Sender::new(incidents()).subscribe(),
             events: broadcast::Sender::new(16),
             metrics,
         },

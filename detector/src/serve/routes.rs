@@ -19,7 +19,7 @@ use futures_util::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_stream::wrappers::{BroadcastStream, errors::BroadcastStreamRecvError};
 
-use super::{Board, Filter, Published, json, metrics};
+use super::{Board, Filter, Published, Which, json, metrics};
 use crate::api;
 
 /// Streams of events at a time; they last, and must leave connections for questions.
@@ -42,6 +42,7 @@ pub(super) fn socket(board: Board) -> Router {
     let answers = answers(board);
     shared()
         .route("/v1/stalls", get(stalls))
+        .route("/v1/incidents", get(incidents))
         .route("/v1/events", get(events))
         .with_state(answers)
 }
@@ -91,6 +92,18 @@ async fn stalls(
         filter.map_err(|rejection| Refusal(StatusCode::BAD_REQUEST, rejection.body_text()))?;
     let latest = answers.latest()?;
     Ok(Json(json::stalls(&latest.snapshot, &latest.facts, &filter)))
+}
+
+async fn incidents(
+    State(answers): State<Answers>,
+    which: Result<Query<Which>, QueryRejection>,
+) -> Result<Json<Vec<api::Incident>>, Refusal> {
+    let Query(which) =
+        which.map_err(|rejection| Refusal(StatusCode::BAD_REQUEST, rejection.body_text()))?;
+    let latest = answers.board.latest.borrow().clone();
+    let now = latest.map(|it| it.facts.wall);
+    let all = answers.board.incidents.borrow().clone();
+    Ok(Json(super::incidents::incidents(&all, &which, now)))
 }
 
 async fn metrics_page(State(answers): State<Answers>) -> Result<Response, Refusal> {
@@ -148,7 +161,7 @@ async fn nothing_here(uri: Uri) -> Refusal {
         StatusCode::NOT_FOUND,
         format!(
             "there is nothing at {path}; ask for /v1/status, /metrics, /-/healthy or /-/ready, or \
-             on the socket for /v1/stalls or /v1/events"
+             on the socket for /v1/stalls, /v1/incidents or /v1/events"
         ),
     )
 }
