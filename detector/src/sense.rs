@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod offsets;
 pub mod owners;
 pub mod programs;
+pub mod retries;
 pub mod sweep;
 pub mod topology;
 
