@@ -2,8 +2,8 @@
 //!
 //! **Invariant:** pure; never larger than what is known not to pass.
 
-/// What every path has to carry, less the headers of IP and TCP: RFC 9293 §3.7.1 (576 bytes), and
-/// RFC 8200 §5 (1280 bytes).
+/// What every path carries, less the headers of IP and TCP: 576 bytes by custom (RFC 9293 §3.7.1),
+/// 1280 bytes by rule (RFC 8200 §5).
 const LEAST_V4: u32 = 536;
 const LEAST_V6: u32 = 1220;
 /// Below this the kernel does not go (`TCP_MIN_MSS`, `include/net/tcp.h`).
@@ -18,7 +18,7 @@ pub(super) struct Clamp {
     pub(super) mss: u32,
     /// The packet that it makes, with the headers of IP and TCP.
     pub(super) packet: u32,
-    /// It is known to pass; else it is what every path has to carry.
+    /// It is known to pass; else it is what every path carries.
     pub(super) known: bool,
 }
 
@@ -26,8 +26,8 @@ pub(super) struct Clamp {
 ///
 /// In order; the first that applies wins:
 /// 1. nothing waits, as far as is known: none
-/// 2. something as large as every path has to carry passed: that, rounded down
-/// 3. what every path has to carry is smaller than what waits: that much
+/// 2. something as large as every path carries passed: that, rounded down
+/// 3. what every path carries is smaller than what waits: that much
 /// 4. something passed that the kernel would still send in pieces: that, rounded down
 /// 5. otherwise none
 ///

@@ -106,8 +106,8 @@ fn destinations(upstream: &api::Upstream) -> Option<String> {
         // From there on so many are nothing strange, and others spoke.
         if chance < 0.01 {
             text.push_str(&format!(
-                ", and so many at once by chance {}",
-                units::share(chance).replace(" in ", " time in ")
+                "; the chance of so many at once is {}",
+                units::share(chance)
             ));
         }
     }
@@ -125,10 +125,10 @@ fn connections(upstream: &api::Upstream) -> Option<String> {
         .into_iter()
         .map(|(reason, count)| format!("{count}: {}", cause(*reason)))
         .collect();
-    let each = if each.is_empty() {
-        String::new()
-    } else {
-        format!("; of the stalled, {}", each.join(", "))
+    // A single cause is that of the first sentence.
+    let each = match each.as_slice() {
+        [] | [_] => String::new(),
+        several => format!("; of the stalled, {}", several.join(", ")),
     };
     Some(format!(
         "{} of {} stalled, {} suspect{each}",

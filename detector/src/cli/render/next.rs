@@ -180,11 +180,7 @@ fn sizes(place: &Place) -> Step {
 
 /// Smaller segments, for one destination and for all.
 fn bridges(place: &Place, clamp: Clamp) -> Vec<Step> {
-    let Clamp {
-        mss,
-        packet,
-        known: _,
-    } = clamp;
+    let Clamp { mss, packet, .. } = clamp;
     let interface = place.interface();
     let via = place
         .gateway
@@ -193,9 +189,8 @@ fn bridges(place: &Place, clamp: Clamp) -> Vec<Step> {
     vec![
         run(
             format!(
-                "try it with one destination: {}; packets of {packet} bytes carry segments of \
-                 {mss}, and what hangs there should move (this changes a route; `del` instead of \
-                 `replace` undoes it)",
+                "try smaller packets with one destination: {}. What hangs there should move (this \
+                 changes a route; `del` instead of `replace` undoes it)",
                 why(place, clamp)
             ),
             format!(
@@ -223,21 +218,23 @@ fn bridges(place: &Place, clamp: Clamp) -> Vec<Step> {
 
 /// Where the size of a clamp comes from.
 fn why(place: &Place, clamp: Clamp) -> String {
+    let Clamp { mss, packet, known } = clamp;
     let waiting = place
         .waiting
-        .map_or(String::new(), |it| format!(" and {it} do not"));
-    match (clamp.known, place.passed) {
-        (true, Some(passed)) => format!("{passed} bytes of data got through{waiting}"),
-        _ => {
-            let passed = place.passed.map_or(
-                "nothing of some size was seen to get through".to_owned(),
-                |it| format!("no more than {it} bytes of data were seen to get through"),
-            );
-            format!(
-                "{passed}{waiting}, so this is the {} bytes that every path has to carry",
-                clamp.packet
-            )
+        .map_or(String::new(), |it| format!(", {it} do not"));
+    let size = if known {
+        format!("a packet of {packet} bytes holds at most {mss}")
+    } else {
+        format!("{packet} is the packet that every path carries, and holds at most {mss}")
+    };
+    match place.passed {
+        Some(passed) if known => {
+            format!("{passed} bytes of data got through{waiting}; {size}")
         }
+        Some(passed) => {
+            format!("no more than {passed} bytes of data were seen to get through{waiting}; {size}")
+        }
+        None => format!("which size passes was not seen{waiting}; {size}"),
     }
 }
 

@@ -68,11 +68,8 @@ pub(in crate::cli) fn explain_connection(
         cause(stall.cause)
     ));
     page.section("What it is", &identity(stall));
-    page.heading(&format!(
-        "What happened (counted from {})",
-        status.observed_at
-    ));
-    timeline(&mut page, stall);
+    page.heading("What happened");
+    timeline(&mut page, stall, Some(status.observed_at));
     page.section("What it rests on", &rests_on(stall));
     let upstream = status.upstreams.iter().find(|it| it.name == stall.upstream);
     let whole = upstream.map_or_else(Vec::new, |it| whole(it, status));

@@ -7,6 +7,8 @@ use crate::{
     serve::{Filter, example, json},
 };
 
+mod explained;
+
 const WIDTH: usize = 80;
 
 fn status() -> api::Status {

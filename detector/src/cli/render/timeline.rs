@@ -2,6 +2,8 @@
 //!
 //! **Invariant:** nothing is concluded here; the evidence is retold.
 
+use jiff::Timestamp;
+
 use super::{
     page::Page,
     stalls::{process, queue},
@@ -21,19 +23,22 @@ pub(super) fn typical(page: &mut Page, stalls: &[&api::Stall]) {
     page.heading("Typical connections");
     for stall in stalls {
         page.hanging("  - ", "    ", &who(stall));
-        timeline(page, stall);
+        timeline(page, stall, None);
     }
 }
 
 /// What happened, and what will.
-pub(super) fn timeline(page: &mut Page, stall: &api::Stall) {
+pub(super) fn timeline(page: &mut Page, stall: &api::Stall, now: Option<Timestamp>) {
     for (when, what) in past(stall) {
         page.moment(&format!("{} ago", units::age(when)), &what);
+    }
+    if let Some(now) = now {
+        page.moment("now", &now.to_string());
     }
     for (when, what) in future(stall) {
         page.moment(&format!("in {}", units::age(when)), &what);
     }
-    page.moment("via", &route(stall));
+    page.moment("route", &route(stall));
     page.moment("because", &clean(&stall.because));
 }
 
