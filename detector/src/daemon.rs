@@ -104,7 +104,7 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
         owners: Owners::default(),
         started_at,
         metrics_address,
-        retries: retries::read(),
+        retries: retries::read(host.hz),
         checks: host.checks.into_iter().chain(taken).collect(),
         reload: (true, started_at),
         host_name: rustix::system::uname()

@@ -27,6 +27,8 @@ pub struct Retries {
     pub orphan: u32,
     /// The longest timeout: from there on it does not double.
     pub longest: Duration,
+    /// Between two ticks of the kernel's clock: its timers are late by a multiple of that.
+    pub jiffy: Duration,
 }
 
 impl Default for Retries {
@@ -36,6 +38,7 @@ impl Default for Retries {
             data: 15,
             orphan: 0,
             longest: Duration::from_secs(120),
+            jiffy: Duration::from_millis(4),
         }
     }
 }
@@ -49,7 +52,7 @@ impl Retries {
     /// 2. a closed window: each probe counts, and at `tcp_retries2` of them without an answer it
     ///    ends; never while the peer answers (RFC 1122 §4.2.2.17), unless `TCP_USER_TIMEOUT` is set
     /// 3. data in flight: at the first timer after the model's time, or `TCP_USER_TIMEOUT`, counted
-    ///    from the first repetition
+    ///    from the first repetition; timers are late, and that often decides which one it is
     pub fn gives_up(&self, sample: &Sample, since: Time) -> Option<Time> {
         if sample.persist {
             return self.probes_end(sample, since);
@@ -59,8 +62,8 @@ impl Retries {
         if sample.peer_window == 0 && !is_orphan(sample) && sample.user_timeout.is_none() {
             return None;
         }
-        let mut fires = sample.next_try?;
         let mut timeout = sample.rto;
+        let mut fires = sample.next_try?.after(self.late(timeout));
         for _ in 0..MOST_TIMERS {
             let limit = sample
                 .user_timeout
@@ -73,7 +76,7 @@ impl Retries {
             let clamped = sample
                 .user_timeout
                 .map_or(timeout, |it| timeout.min(it.saturating_sub(elapsed)));
-            fires = fires.after(clamped);
+            fires = fires.after(clamped).after(self.late(clamped));
         }
         None
     }
@@ -102,6 +105,18 @@ impl Retries {
         } else {
             doubling(linear_from).saturating_add(self.longest.saturating_mul(retries - linear_from))
         }
+    }
+
+    /// How late a timer is on average that was set so far ahead: the wheel has 64 places on each
+    /// level, and each level is eight times as coarse (`kernel/time/timer.c`, `calc_wheel_index`).
+    fn late(&self, ahead: Duration) -> Duration {
+        const PLACES: u32 = 63;
+        const COARSER: u32 = 8;
+        let mut place = self.jiffy;
+        while !place.is_zero() && ahead >= place.saturating_mul(PLACES) {
+            place = place.saturating_mul(COARSER);
+        }
+        place / 2
     }
 
     /// The end of window probes.

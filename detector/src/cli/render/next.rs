@@ -14,6 +14,9 @@ use crate::{
     model::{Cause, Scope},
 };
 
+/// What for a route is looked up.
+const ROUTE: &str = "see which way this host takes there now";
+
 /// What is known of the place where something is wrong.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Place {
@@ -75,12 +78,11 @@ impl Place {
     }
 
     /// The route that the kernel takes for this connection, source address included.
-    fn route(&self) -> Step {
+    fn route(&self) -> String {
         let from = self
             .local
             .map_or(String::new(), |local| format!(" from {local}"));
-        let command = format!("ip route get {}{from}", self.peer());
-        run("see which way this host takes there now", command)
+        format!("ip route get {}{from}", self.peer())
     }
 
     fn is_ipv6(&self) -> bool {
@@ -187,17 +189,21 @@ fn bridges(place: &Place, clamp: Clamp) -> Vec<Step> {
         .map_or(String::new(), |it| format!(" via {it}"));
     let nft = |what: &str| format!("nft '{what}'");
     vec![
-        run(
-            format!(
+        Step {
+            say: format!(
                 "try smaller packets with one destination: {}. What hangs there should move (this \
-                 changes a route; `del` instead of `replace` undoes it)",
+                 changes a route; `del` instead of `replace` undoes it). When the first command \
+                 names a table, add `table` and its name to the second",
                 why(place, clamp)
             ),
-            format!(
-                "ip route replace {}{via} dev {interface} mtu {packet}",
-                place.peer()
-            ),
-        ),
+            run: vec![
+                place.route(),
+                format!(
+                    "ip route replace {}{via} dev {interface} mtu {packet}",
+                    place.peer()
+                ),
+            ],
+        },
         Step {
             say: format!(
                 "to bridge the time for all new connections through {interface}, let both ends \
@@ -250,7 +256,7 @@ fn blackhole(place: &Place) -> Vec<Step> {
              hangs",
             format!("mtr -n -T -I {interface} {peer}"),
         ),
-        place.route(),
+        run(ROUTE, place.route()),
     ];
     steps.extend(reported(place));
     steps.push(say(
@@ -367,7 +373,7 @@ fn local(place: &Place) -> Vec<Step> {
     let interface = place.interface();
     vec![
         run("look for rules that drop what leaves", "nft list ruleset"),
-        place.route(),
+        run(ROUTE, place.route()),
         run(
             "see whether the link is up and whether its queue drops",
             format!("ip -s link show {interface} && tc -s qdisc show dev {interface}"),
@@ -387,7 +393,7 @@ fn unknown(place: &Place) -> Vec<Step> {
             "see what goes out and what comes back",
             format!("tcpdump -ni {interface} host {peer}"),
         ),
-        place.route(),
+        run(ROUTE, place.route()),
     ];
     steps.extend(reported(place));
     steps

@@ -10,6 +10,14 @@ fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
+/// A kernel whose timers are never late.
+fn punctual() -> Retries {
+    Retries {
+        jiffy: Duration::ZERO,
+        ..Retries::default()
+    }
+}
+
 /// First sent at [`BEGIN`], with this many timeouts since, each twice as long as the one before.
 fn after(timeouts: u8, first: Duration) -> Sample {
     let longest = Retries::default().longest;
@@ -63,7 +71,7 @@ fn lasts(retries: &Retries, sample: &Sample) -> Option<Duration> {
 
 #[test]
 fn the_model_is_the_kernels() {
-    let usual = Retries::default();
+    let usual = punctual();
     // Documentation/networking/ip-sysctl.rst: 924.6 s for 15, more than 100 s for 8.
     for (retries, expected) in [
         (0, 200),
@@ -85,7 +93,7 @@ fn the_model_is_the_kernels() {
 
 #[test]
 fn it_ends_at_the_first_timer_after_the_model_counted_from_the_first_repetition() {
-    let usual = Retries::default();
+    let usual = punctual();
     // The timer at 924.6 s is 924.4 s after the first repetition: 0.2 s too early.
     let expected = Some(ms(1_044_600));
     for timeouts in 1..16 {
@@ -105,7 +113,7 @@ fn it_ends_at_the_first_timer_after_the_model_counted_from_the_first_repetition(
 
 #[test]
 fn a_user_timeout_ends_it_on_the_spot() {
-    let usual = Retries::default();
+    let usual = punctual();
     for timeouts in 1..4 {
         let sample = Sample {
             user_timeout: Some(ms(5000)),
@@ -121,12 +129,12 @@ fn a_user_timeout_ends_it_on_the_spot() {
 
 #[test]
 fn before_the_first_timeout_nothing_is_foretold() {
-    assert_eq!(lasts(&Retries::default(), &after(0, ms(200))), None);
+    assert_eq!(lasts(&punctual(), &after(0, ms(200))), None);
     let unknown = Sample {
         next_try: None,
         ..after(3, ms(200))
     };
-    assert_eq!(lasts(&Retries::default(), &unknown), None);
+    assert_eq!(lasts(&punctual(), &unknown), None);
     assert_eq!(first_timeout(&after(0, ms(200)), BEGIN), None);
     assert_eq!(
         first_timeout(&after(4, ms(200)), BEGIN),
@@ -136,7 +144,7 @@ fn before_the_first_timeout_nothing_is_foretold() {
 
 #[test]
 fn orphans_are_given_up_sooner() {
-    let usual = Retries::default();
+    let usual = punctual();
     // 102.2 s after the first repetition; the timer before that is 0.2 s too early.
     let sample = orphan(after(3, ms(200)));
     assert_eq!(lasts(&usual, &sample), Some(ms(204_600)));
@@ -157,7 +165,7 @@ fn orphans_are_given_up_sooner() {
 fn an_orphan_that_a_router_speaks_against_does_not_outlive_the_longest_timeout() {
     let many = Retries {
         orphan: 200,
-        ..Retries::default()
+        ..punctual()
     };
     let sample = Sample {
         unreachable: Some(113),
@@ -169,7 +177,7 @@ fn an_orphan_that_a_router_speaks_against_does_not_outlive_the_longest_timeout()
 
 #[test]
 fn a_peer_that_answers_probes_is_waited_for_for_ever() {
-    let usual = Retries::default();
+    let usual = punctual();
     assert_eq!(lasts(&usual, &probing(0, 4)), None);
     let closed = Sample {
         peer_window: 0,
@@ -187,7 +195,7 @@ fn a_peer_that_answers_probes_is_waited_for_for_ever() {
 fn probes_without_an_answer_are_counted() {
     let few = Retries {
         data: 3,
-        ..Retries::default()
+        ..punctual()
     };
     // The third is out; at the next timer there is nothing to wait for.
     assert_eq!(lasts(&few, &probing(3, 3)), Some(ms(200)));
@@ -201,6 +209,7 @@ fn no_sample_is_followed_for_ever() {
         data: u32::MAX,
         orphan: u32::MAX,
         longest: ms(1),
+        jiffy: Duration::MAX,
     };
     let sample = Sample {
         rto: Duration::from_secs(u64::from(u32::MAX)),
@@ -215,5 +224,27 @@ fn no_sample_is_followed_for_ever() {
             ..sample
         },
         BEGIN,
+    );
+}
+
+#[test]
+fn timers_are_late_and_the_coarser_the_further_ahead() {
+    let usual = Retries::default();
+    for (ahead, expected) in [
+        (0, 2),
+        (251, 2),
+        (252, 16),
+        (2_015, 16),
+        (2_016, 128),
+        (16_128, 1_024),
+        (120_000, 1_024),
+    ] {
+        assert_eq!(usual.late(ms(ahead)), ms(expected), "{ahead}");
+    }
+    // The timer at 924.6 s is 0.2 s too early for 15 retries only if every timer is punctual.
+    let end = lasts(&usual, &after(1, ms(200)));
+    assert!(
+        end.is_some_and(|it| it > ms(924_600) && it < ms(940_000)),
+        "{end:?}"
     );
 }
