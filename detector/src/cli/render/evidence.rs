@@ -59,6 +59,9 @@ pub(super) fn speaks_against(upstream: &api::Upstream, status: &api::Status) -> 
     if others.all(|it| it.state == State::Idle) {
         points.push("no other upstream has enough traffic to compare with".to_owned());
     }
+    if points.is_empty() {
+        points.push("nothing that was seen".to_owned());
+    }
     points
 }
 
