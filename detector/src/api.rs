@@ -69,6 +69,9 @@ pub struct Upstream {
     pub counterfactual: Counterfactual,
     /// Bytes trapped in stalled connections.
     pub outstanding_bytes: u64,
+    /// Stalled and suspect connections that no process holds any more.
+    #[serde(default)]
+    pub orphans: u32,
     /// Age of the oldest stall.
     pub oldest_stall_seconds: Option<f64>,
     /// Up to twenty of its stalled destinations.
@@ -77,8 +80,8 @@ pub struct Upstream {
     pub fine_destinations: Vec<Destination>,
     /// The figures behind the verdict.
     pub evidence: Evidence,
-    /// Stuck connections that no process holds any more.
-    pub orphans: Orphans,
+    /// The data that the kernel still keeps for its orphans.
+    pub orphan_bytes: u64,
 }
 
 /// The figures behind a verdict; `null` where one is not known.
@@ -107,15 +110,6 @@ pub struct Receiving {
     pub connections: u32,
     /// Those that stopped to hear from their peer in mid-transfer.
     pub fell_silent: u32,
-}
-
-/// Stuck connections that no process holds any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Orphans {
-    /// How many.
-    pub connections: u32,
-    /// The data that the kernel still keeps for them.
-    pub outstanding_bytes: u64,
 }
 
 /// A next hop of an upstream.

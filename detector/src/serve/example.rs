@@ -202,13 +202,13 @@ fn failing() -> Upstream {
         fine_elsewhere: 6,
         outstanding: 812_344,
         oldest_stall: Some(ago(12_300)),
+        orphans: 2,
         evidence: Evidence {
             chance: 1e-30,
             largest_passed: Some(1020),
             smallest_waiting: Some(1448),
             ..b.evidence
         },
-        orphans: 1,
         ..b
     }
 }

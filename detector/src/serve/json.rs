@@ -129,11 +129,12 @@ fn upstream(upstream: &model::Upstream, snapshot: &Snapshot, facts: &Facts) -> a
             fine_elsewhere: upstream.fine_elsewhere,
         },
         outstanding_bytes: upstream.outstanding,
+        orphans: upstream.orphans,
         oldest_stall_seconds: upstream.oldest_stall.map(|it| age(snapshot.at, it)),
         stalled_destinations: some(&upstream.stalled_destinations, STALLED_DESTINATIONS),
         fine_destinations: some(&upstream.fine_destinations, FINE_DESTINATIONS),
         evidence: evidence(&upstream.evidence, snapshot),
-        orphans: orphans(upstream, snapshot),
+        orphan_bytes: orphan_bytes(upstream, snapshot),
         next_hops,
     }
 }
@@ -157,15 +158,12 @@ fn evidence(evidence: &model::Evidence, snapshot: &Snapshot) -> api::Evidence {
     }
 }
 
-fn orphans(upstream: &model::Upstream, snapshot: &Snapshot) -> api::Orphans {
+fn orphan_bytes(upstream: &model::Upstream, snapshot: &Snapshot) -> u64 {
     let of_it = snapshot
         .stalls
         .iter()
         .filter(|it| it.upstream == upstream.name && it.sample.is_orphan());
-    api::Orphans {
-        connections: upstream.orphans,
-        outstanding_bytes: of_it.map(|it| it.sample.outstanding()).sum(),
-    }
+    of_it.map(|it| it.sample.outstanding()).sum()
 }
 
 fn daemon(snapshot: &Snapshot, facts: &Facts) -> api::Daemon {

@@ -29,7 +29,7 @@ pub(super) fn speaks_for(
     }
     points.extend(reports(stalls));
     points.extend(trapped(upstream));
-    points.extend(orphans(upstream.orphans));
+    points.extend(orphans(upstream));
     points
 }
 
@@ -236,9 +236,9 @@ fn trapped(upstream: &api::Upstream) -> Option<String> {
     })
 }
 
-fn orphans(orphans: api::Orphans) -> Option<String> {
-    let held = units::bytes(orphans.outstanding_bytes);
-    match orphans.connections {
+fn orphans(upstream: &api::Upstream) -> Option<String> {
+    let held = units::bytes(upstream.orphan_bytes);
+    match upstream.orphans {
         0 => None,
         1 => Some(format!(
             "1 connection is closed by its program already (an orphan); the kernel still holds \

@@ -13,7 +13,7 @@ fn failing(cause: Cause) -> (api::Status, Vec<api::Stall>) {
         b.evidence.largest_passed_bytes = None;
         b.evidence.smallest_waiting_bytes = None;
     }
-    b.orphans = api::Orphans::default();
+    b.orphans = 0;
     let mut stall = stalls().swap_remove(2);
     stall.cause = cause;
     stall.local = "203.0.113.2:40000".parse().expect("address");
