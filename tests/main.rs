@@ -9,6 +9,8 @@ mod cli;
 mod configuration;
 #[path = "laboratory/exclusions.rs"]
 mod exclusions;
+#[path = "laboratory/explain.rs"]
+mod explain;
 #[path = "laboratory/families.rs"]
 mod families;
 #[path = "laboratory/faults.rs"]

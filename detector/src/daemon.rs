@@ -17,11 +17,12 @@ use crate::{
     clock,
     config::{Config, Source},
     engine::{self, Engine},
-    model::{ConnectionId, Input, State, Sweep, Transition},
+    model::{ConnectionId, Input, Retries, State, Sweep, Transition},
     sense::{
         Check, decode, doctor,
         owners::{self, Owner},
         programs::{self, Programs},
+        retries,
         sweep::{Cost, Sweeper},
         topology::{PATIENCE, Topology},
     },
@@ -112,6 +113,7 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
         owners: Owners::default(),
         started_at,
         metrics_address,
+        retries: retries::read(host.hz),
         checks: host.checks.into_iter().chain(taken).collect(),
         reload: (true, started_at),
         host_name: rustix::system::uname()
@@ -176,6 +178,7 @@ struct Daemon {
     owners: Owners,
     started_at: Timestamp,
     metrics_address: SocketAddr,
+    retries: Retries,
     checks: Vec<Check>,
     reload: (bool, Timestamp),
     host_name: String,
@@ -321,6 +324,7 @@ impl Daemon {
             events_lost: lost,
             metrics_address: Some(self.metrics_address),
             owners,
+            retries: self.retries,
             checks: self.checks.clone(),
             reload: Some(self.reload),
         };

@@ -14,8 +14,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Time;
 
+mod retries;
 mod words;
 
+pub use retries::{Retries, first_timeout};
 pub use words::{Cause, Excluded, Outcome, Phase, Reachability, Scope, State, TcpState};
 
 /// A network namespace, by its inode number.

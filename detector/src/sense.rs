@@ -9,6 +9,7 @@ pub mod offsets;
 pub mod owners;
 pub mod programs;
 pub mod settings;
+pub mod retries;
 pub mod sweep;
 pub mod topology;
 

@@ -29,7 +29,7 @@ pub use self::{
 };
 use crate::{
     api,
-    model::{Check, ConnectionId, Snapshot},
+    model::{Check, ConnectionId, Retries, Snapshot},
     time::Time,
 };
 
@@ -88,6 +88,8 @@ pub struct Facts {
     pub metrics_address: Option<SocketAddr>,
     /// Who holds the connections in trouble, as far as it is known.
     pub owners: BTreeMap<ConnectionId, Owner>,
+    /// How long the kernel keeps trying.
+    pub retries: Retries,
     /// What the kernel and the host allow.
     pub checks: Vec<Check>,
     /// Whether the last load of the configuration succeeded, and when one last did.

@@ -15,7 +15,7 @@ use crate::{
     api,
     model::{
         Cause, Check, ConnectionId, Counts, Destination, Evidence, Excluded, IfIndex, Interface,
-        NetnsId, NextHop, Origin, Phase, Sample, Scope, Snapshot, Stall, State, TcpState,
+        NetnsId, NextHop, Origin, Phase, Retries, Sample, Scope, Snapshot, Stall, State, TcpState,
         Transition, Upstream,
     },
     time::Time,
@@ -130,6 +130,17 @@ fn slow_reader(id: u64, age: u64) -> Stall {
     }
 }
 
+/// A connection that was closed with data on its way.
+fn left_behind(id: u64, age: u64) -> Stall {
+    let stall = stall(id, age, Cause::Mtu);
+    let sample = Sample {
+        tcp_state: TcpState::FinWait1,
+        inode: None,
+        ..stall.sample
+    };
+    Stall { sample, ..stall }
+}
+
 fn upstream(name: &str, next_hop: NextHop, state: State, counts: Counts) -> Upstream {
     Upstream {
         name: name.to_owned(),
@@ -197,6 +208,12 @@ fn failing() -> Upstream {
         outstanding: 812_344,
         oldest_stall: Some(ago(12_300)),
         orphans: 2,
+        evidence: Evidence {
+            chance: 1e-30,
+            largest_passed: Some(1020),
+            smallest_waiting: Some(1448),
+            ..b.evidence
+        },
         ..b
     }
 }
@@ -240,7 +257,7 @@ pub(crate) fn snapshot() -> Snapshot {
             stall(0x7f3a_9c02, 12_000, Cause::Mtu),
             stall(0x7f3a_9c03, 9_000, Cause::Blackhole),
             slow_reader(0x7f3a_9c04, 8_000),
-            stall(0x7f3a_9c05, 1_200, Cause::Mtu),
+            left_behind(0x7f3a_9c05, 1_200),
         ],
         interfaces: BTreeMap::from([
             ((NETNS, IfIndex(2)), interface("wan0")),
@@ -293,6 +310,7 @@ pub(crate) fn facts() -> Facts {
             (ConnectionId(0x7f3a_9c01), owner(4711, "smtpd")),
             (ConnectionId(0x7f3a_9c02), owner(4712, "smt\x1b[2Jpd")),
         ]),
+        retries: Retries::default(),
         checks: vec![check("btf", true), check("owners", false)],
         reload: Some((true, "2026-11-20T08:00:00Z".parse().expect("time"))),
     }
