@@ -9,8 +9,10 @@ mod daemon;
 mod doctor;
 mod explain;
 mod output;
+mod record;
 mod reference;
 mod render;
+mod replay;
 mod stalls;
 mod status;
 #[cfg(test)]
@@ -88,6 +90,8 @@ enum Command {
     Explain(explain::Args),
     Watch(watch::Args),
     Check(check::Args),
+    Record(record::Args),
+    Replay(replay::Args),
     Doctor(doctor::Args),
     Completions(reference::Completions),
     Man(reference::Man),
@@ -123,6 +127,8 @@ pub fn run() -> ExitCode {
         Command::Explain(args) => explain::run(&args, &cli.common),
         Command::Watch(_) => watch::run(&cli.common),
         Command::Check(args) => check::run(&args, &cli.common),
+        Command::Record(args) => record::run(&args, &cli.common),
+        Command::Replay(args) => replay::run(&args, &cli.common),
         Command::Doctor(_) => doctor::run(&cli.common),
         Command::Completions(args) => reference::completions(&args),
         Command::Man(args) => reference::man(&args),

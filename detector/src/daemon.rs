@@ -25,7 +25,7 @@ use crate::{
         sweep::{Cost, Sweeper},
         topology::{PATIENCE, Topology},
     },
-    serve::{self, Board, Facts, Published, json, metrics::Metrics},
+    serve::{self, Board, Facts, Published, Recordings, json, metrics::Metrics},
     sys,
     time::Time,
 };
@@ -88,6 +88,7 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
         latest: board,
         events: broadcast::Sender::new(EVENTS_KEPT),
         metrics: Arc::new(Metrics::new()?),
+        recordings: Recordings::new(host_name(), programs::release(), (&config).into()),
     };
     let mut daemon = Daemon {
         engine: Engine::new(settings(&config), clock::now()),
@@ -105,10 +106,7 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
         metrics_address,
         checks: host.checks.into_iter().chain(taken).collect(),
         reload: (true, started_at),
-        host_name: rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned(),
+        host_name: host_name(),
         published_at: clock::now(),
         overflowed: false,
     };
@@ -248,6 +246,7 @@ impl Daemon {
     fn feed(&mut self, input: Input) {
         let now = clock::now();
         let swept = matches!(input, Input::Sweep(_));
+        self.board.recordings.tell(now, &input);
         let transitions = self.engine.handle(now, input);
         for transition in &transitions {
             self.tell(transition);
@@ -406,7 +405,9 @@ impl Daemon {
                     tracing::warn!("the socket and the metrics address change at the next start");
                 }
                 self.budget = config.detect.sweep_budget;
-                self.engine.configure(settings(&config), clock::now());
+                let now = clock::now();
+                self.board.recordings.configure(now, (&config).into());
+                self.engine.configure(settings(&config), now);
                 self.config = config;
                 tracing::info!("configuration reloaded");
             }
@@ -445,6 +446,11 @@ fn settings(config: &Config) -> engine::Settings {
         ignore: config.detect.ignore.clone(),
         rules: config.upstreams.clone(),
     }
+}
+
+fn host_name() -> String {
+    let uname = rustix::system::uname();
+    uname.nodename().to_string_lossy().into_owned()
 }
 
 /// Log records of the kernel programs, as they come.

@@ -10,6 +10,7 @@ pub mod config;
 pub mod daemon;
 pub mod engine;
 pub mod model;
+pub mod record;
 pub mod sense;
 pub mod serve;
 pub mod sys;

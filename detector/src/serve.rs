@@ -10,6 +10,7 @@ mod filter;
 mod http;
 pub mod json;
 pub mod metrics;
+mod recordings;
 mod routes;
 pub mod words;
 
@@ -24,6 +25,7 @@ use tokio::{
 pub use self::{
     bind::{Socket, bind_metrics, bind_socket},
     filter::Filter,
+    recordings::Recordings,
 };
 use crate::{
     api,
@@ -48,6 +50,8 @@ pub struct Board {
     pub events: broadcast::Sender<api::Event>,
     /// What is counted over the life of the daemon.
     pub metrics: Arc<metrics::Metrics>,
+    /// Who records what the engine is told.
+    pub recordings: Recordings,
 }
 
 /// A judgement and what goes with it.

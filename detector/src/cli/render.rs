@@ -8,6 +8,7 @@ mod doctor;
 mod explain;
 mod groups;
 mod next;
+mod replay;
 mod stalls;
 mod status;
 mod story;
@@ -21,6 +22,7 @@ pub(super) use self::{
     doctor::doctor,
     explain::explain_upstream,
     groups::{Key, grouped, groups},
+    replay::{recorded, replay},
     stalls::stalls,
     status::{event, sentence, stale, status},
     story::explain_connection,

@@ -6,9 +6,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::sync::{broadcast, watch};
 
-use super::{Board, Facts, Owner, Published, metrics::Metrics};
+use super::{Board, Facts, Owner, Published, Recordings, metrics::Metrics};
 use crate::{
     api,
+    config::Config,
     model::{
         Cause, Check, ConnectionId, Counts, Destination, Evidence, Excluded, IfIndex, Interface,
         NetnsId, NextHop, Origin, Phase, Sample, Scope, Snapshot, Stall, State, TcpState,
@@ -325,7 +326,13 @@ pub(crate) fn board() -> (Board, watch::Sender<Option<Arc<Published>>>) {
             latest,
             events: broadcast::Sender::new(16),
             metrics,
+            recordings: recordings(),
         },
         sender,
     )
+}
+
+pub(crate) fn recordings() -> Recordings {
+    let settings = (&Config::default()).into();
+    Recordings::new("mx1".to_owned(), "6.18.0".to_owned(), settings)
 }
