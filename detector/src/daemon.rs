@@ -246,7 +246,8 @@ impl Daemon {
     fn feed(&mut self, input: Input) {
         let now = clock::now();
         let swept = matches!(input, Input::Sweep(_));
-        self.board.recordings.tell(now, &input);
+        let recordings = &self.board.recordings;
+        recordings.tell(now, &input, || self.engine.learned());
         let transitions = self.engine.handle(now, input);
         for transition in &transitions {
             self.tell(transition);

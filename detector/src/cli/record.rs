@@ -214,3 +214,6 @@ fn explain(failed: Failed, file: &Path) -> anyhow::Error {
             .context("what the daemon sends is not understood; is it of this version?"),
     }
 }
+
+#[cfg(test)]
+mod tests;

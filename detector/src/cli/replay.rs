@@ -16,6 +16,8 @@ use crate::{
     record::{line::Settings, replay},
     serve::words::clean,
 };
+#[cfg(test)]
+pub(super) use report::tests::example;
 pub(super) use report::{Entry, Report, Said};
 
 /// Run the engine again over a recording, and show where verdicts differ

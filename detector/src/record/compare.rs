@@ -188,3 +188,6 @@ fn alone(
         rows.push(row);
     }
 }
+
+#[cfg(test)]
+mod tests;

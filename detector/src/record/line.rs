@@ -3,7 +3,7 @@
 //! **Invariant:** plain data. Fields are added, never renamed or dropped; readers ignore what they
 //! do not know. What breaks that raises [`FORMAT`].
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     config::{Config, Rule},
-    engine,
+    engine::{self, baseline::Baseline},
     model::{Input, Transition},
     time::{Time, span},
 };
@@ -69,9 +69,14 @@ pub struct Line {
     pub said: Option<Transition>,
     /// Other settings were in force from here on.
     pub settings: Option<Settings>,
+    /// What the daemon had learned before.
+    pub learned: Option<Learned>,
     /// The last line.
     pub end: Option<End>,
 }
+
+/// What is usual at each upstream.
+pub type Learned = BTreeMap<String, Baseline>;
 
 /// A line as it is written.
 #[derive(Debug, Serialize)]
@@ -80,6 +85,7 @@ enum Content<'a> {
     Input(&'a Input),
     Said(&'a Transition),
     Settings(&'a Settings),
+    Learned(&'a Learned),
 }
 
 #[derive(Debug, Serialize)]
@@ -113,6 +119,15 @@ pub fn said(at: Time, said: &Transition) -> serde_json::Result<Vec<u8>> {
 /// As [`input`].
 pub fn settings(at: Time, settings: &Settings) -> serde_json::Result<Vec<u8>> {
     let content = Content::Settings(settings);
+    line(&Stamped { at, content })
+}
+
+/// A line with what was learned.
+///
+/// # Errors
+/// As [`input`].
+pub fn learned(at: Time, learned: &Learned) -> serde_json::Result<Vec<u8>> {
+    let content = Content::Learned(learned);
     line(&Stamped { at, content })
 }
 

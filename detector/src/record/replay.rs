@@ -142,13 +142,17 @@ impl Run {
             self.matched += 1;
             return;
         }
-        if line.input.is_none() && line.settings.is_none() {
+        // Of a later version; answers may still follow.
+        if line.input.is_none() && line.settings.is_none() && line.learned.is_none() {
             return;
         }
         self.settle(false);
         self.at = self.at.max(line.at);
         if let Some(settings) = line.settings.filter(|_| self.obeys) {
             self.engine.configure(settings.into(), line.at);
+        }
+        if let Some(learned) = line.learned {
+            self.engine.remember(learned);
         }
         if let Some(input) = line.input {
             self.inputs += 1;

@@ -98,6 +98,9 @@ impl<W: Write> Recorder<W> {
         if let Some(settings) = read.settings {
             self.engine.configure(settings.into(), read.at);
         }
+        if let Some(learned) = read.learned {
+            self.engine.remember(learned);
+        }
         if let Some(input) = read.input {
             self.inputs += 1;
             for said in self.engine.handle(read.at, input) {

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     model::{IfIndex, Input, Interface, NetnsId, NextHop, Reachability},
-    record::line::{self, End, FORMAT, Header, Settings},
+    record::line::{self, End, FORMAT, Header, Learned, Settings},
     time::Time,
 };
 
@@ -45,6 +45,8 @@ struct Reader {
     lines: mpsc::UnboundedSender<Bytes>,
     behind: Arc<AtomicUsize>,
     inputs: u64,
+    /// It has not been told what was learned before.
+    is_new: bool,
 }
 
 /// The lines of one recording, as they come.
@@ -76,13 +78,17 @@ impl Recordings {
         })))
     }
 
-    /// The engine is told `input` at `now`.
-    pub fn tell(&self, now: Time, input: &Input) {
+    /// The engine, which has `learned` this, is about to be told `input` at `now`.
+    pub fn tell(&self, now: Time, input: &Input, learned: impl FnOnce() -> Learned) {
         let mut studio = self.studio();
         studio.remember(input);
-        if !studio.readers.is_empty() {
-            studio.send(now, 1, line::input(now, input));
+        if studio.readers.is_empty() {
+            return;
         }
+        if studio.readers.iter().any(|reader| reader.is_new) {
+            studio.teach(now, &learned());
+        }
+        studio.send(now, 1, line::input(now, input));
     }
 
     /// The engine has other settings from `now` on.
@@ -106,6 +112,7 @@ impl Recordings {
             lines: sender,
             behind: Arc::new(AtomicUsize::new(0)),
             inputs: 0,
+            is_new: true,
         };
         let behind = Arc::clone(&reader.behind);
         studio.introduce(&mut reader, now, wall).ok()?;
@@ -164,6 +171,21 @@ impl Studio {
             reader.send(&Bytes::from(line::input(now, &input)?));
         }
         Ok(())
+    }
+
+    /// What was learned before, for those that have just begun.
+    fn teach(&mut self, now: Time, learned: &Learned) {
+        let line = match line::learned(now, learned) {
+            Ok(line) if !learned.is_empty() => Some(Bytes::from(line)),
+            // Without it the verdicts are those of a daemon that has just started.
+            _ => None,
+        };
+        for reader in self.readers.iter_mut().filter(|reader| reader.is_new) {
+            reader.is_new = false;
+            if let Some(line) = &line {
+                reader.send(line);
+            }
+        }
     }
 
     fn send(&mut self, now: Time, inputs: u64, line: serde_json::Result<Vec<u8>>) {

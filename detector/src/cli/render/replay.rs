@@ -14,13 +14,9 @@ use crate::{
 };
 
 /// What a recording holds: "12 s, 1.2 MB, 340 inputs".
-pub(in crate::cli) fn recorded(seconds: u64, size: u64, inputs: u64) -> String {
-    let inputs = count(u32::try_from(inputs).unwrap_or(u32::MAX), "input");
-    format!(
-        "{}, {}, {inputs}",
-        units::age(seconds as f64),
-        units::bytes(size)
-    )
+pub(in crate::cli) fn recorded(seconds: u64, size: u64, number: u64) -> String {
+    let (time, size) = (units::age(seconds as f64), units::bytes(size));
+    format!("{time}, {size}, {}", inputs(number))
 }
 
 /// Whose recording it is, the verdicts side by side, and the sentence.
@@ -36,23 +32,24 @@ pub(in crate::cli) fn replay(report: &Report) -> String {
     let rows = report.verdicts.iter().map(row).collect();
     let (faint, bold) = (Style::new().dimmed(), Style::new().bold());
     let end = match &report.end {
-        Some(reason) => clean(reason),
-        None => "it was cut off".to_owned(),
+        Some(reason) => format!("ended because {}", clean(reason)),
+        None => "cut off".to_owned(),
     };
     format!(
-        "{faint}{} of tcpstall {} on {} from {}; {end}{faint:#}\n{}{bold}{}{bold:#}\n",
-        recorded_for(report),
-        clean(&report.version),
+        "{faint}Recorded on {} by tcpstall {} from {} for {}: {}; {end}{faint:#}\n\
+         {}{bold}{}{bold:#}\n",
         clean(&report.host),
+        clean(&report.version),
         report.started_at.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        units::age(report.seconds),
+        inputs(report.inputs),
         table(&columns, rows),
         capitalised(&report.summary),
     )
 }
 
-fn recorded_for(report: &Report) -> String {
-    let inputs = count(u32::try_from(report.inputs).unwrap_or(u32::MAX), "input");
-    format!("{}, {inputs}", units::age(report.seconds))
+fn inputs(number: u64) -> String {
+    count(u32::try_from(number).unwrap_or(u32::MAX), "input")
 }
 
 fn row(entry: &Entry) -> Vec<Cell> {

@@ -193,3 +193,6 @@ fn difference(replay: &Replay, row: &Row) -> String {
         (None, None) => upstream,
     }
 }
+
+#[cfg(test)]
+pub(in crate::cli) mod tests;

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     config::Config,
+    engine::baseline::Baseline,
     model::{
         ConnectionId, Counts, IfIndex, Input, Interface, NextHop, Origin, Reachability, Sample,
         Sweep, TcpState, Transition,
@@ -68,7 +69,10 @@ fn stream(world: &World) -> Vec<Vec<u8>> {
 
 /// The same as a file.
 fn recording(world: &World) -> Vec<u8> {
-    let stream = stream(world);
+    recorded(&stream(world))
+}
+
+fn recorded(stream: &[Vec<u8>]) -> Vec<u8> {
     let mut recorder = Recorder::begin(&stream[0], Vec::new()).unwrap();
     for line in &stream[1..] {
         recorder.take(line).unwrap();
@@ -188,15 +192,38 @@ fn settings_that_change_while_it_is_recorded_change_in_the_replay() {
         ..settings()
     };
     stream.insert(middle, line::settings(at, &renamed).unwrap());
-    let mut recorder = Recorder::begin(&stream[0], Vec::new()).unwrap();
-    for line in &stream[1..] {
-        recorder.take(line).unwrap();
-    }
-    let file = recorder.finish("x").unwrap();
+    let file = recorded(&stream);
     let obedient = replay(file.as_slice(), None).unwrap();
     assert!(obedient.identical && obedient.broken.is_none());
     let stubborn = replay(file.as_slice(), Some(settings())).unwrap();
     assert!(stubborn.broken.is_none());
+}
+
+#[test]
+fn what_was_learned_before_counts_in_the_replay() {
+    let world = World::new()
+        .open("b", 0..20, 1)
+        .run(20)
+        .hang("b", 0..5)
+        .run(10);
+    let mut stream = stream(&world);
+    let baseline = Baseline {
+        stalled: 0.04,
+        lost: 0.0,
+        seconds: 43_200.0,
+    };
+    let learned = [("b".to_owned(), baseline)].into();
+    stream.insert(1, line::learned(START, &learned).unwrap());
+    let file = recorded(&stream);
+    let whole = replay(file.as_slice(), None).unwrap();
+    assert!(whole.identical && whole.broken.is_none());
+    let text = String::from_utf8(uncompressed(&file)).unwrap();
+    let forgot: Vec<_> = text
+        .split_inclusive('\n')
+        .filter(|it| !it.contains("learned"))
+        .collect();
+    let forgot = replay(forgot.concat().as_bytes(), None).unwrap();
+    assert!(!forgot.identical && forgot.broken.is_none());
 }
 
 #[test]

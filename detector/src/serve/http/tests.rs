@@ -64,7 +64,13 @@ async fn what_harms_nobody_is_served_over_tcp() {
 #[tokio::test]
 async fn what_names_peers_is_not_served_over_tcp() {
     let address = daemon(QUICK).await;
-    for path in ["/v1/stalls", "/v1/events", "/v1/kill", "/etc/passwd"] {
+    for path in [
+        "/v1/stalls",
+        "/v1/events",
+        "/v1/record",
+        "/v1/kill",
+        "/etc/passwd",
+    ] {
         let answer = get(address, path).await;
         assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
         assert!(

@@ -27,6 +27,15 @@ fn begin(recordings: &Recordings) -> Option<Lines> {
     recordings.begin(AT, "2026-11-23T13:00:00Z".parse().expect("a time"))
 }
 
+fn learned() -> Learned {
+    let baseline = crate::engine::baseline::Baseline {
+        stalled: 0.03,
+        lost: 1.0 / 3.0,
+        seconds: 600.0,
+    };
+    Learned::from([("b".to_owned(), baseline)])
+}
+
 /// What there is to read now.
 async fn read(lines: &mut Lines) -> Vec<line::Line> {
     let mut read = Vec::new();
@@ -49,7 +58,7 @@ async fn a_recording_begins_with_what_still_holds() {
         Input::Closed(ConnectionId(1)),
         Input::Sweep(Sweep::default()),
     ] {
-        recordings.tell(Time(1), &input);
+        recordings.tell(Time(1), &input, || unreachable!("nobody records"));
     }
     let mut lines = begin(&recordings).expect("a place");
     let header = lines.next().await.expect("a header");
@@ -63,10 +72,15 @@ async fn a_recording_begins_with_what_still_holds() {
         Input::Neighbour(hop(), Some(Reachability::Silent)),
     ];
     assert_eq!(told, expected);
-    recordings.tell(Time(6_000_000_000), &Input::Tick);
+    recordings.tell(Time(6_000_000_000), &Input::Tick, learned);
     let told = read(&mut lines).await;
-    assert_eq!(told.len(), 1);
-    assert_eq!(told[0].input, Some(Input::Tick));
+    assert_eq!(told.len(), 2);
+    assert_eq!(told[0].learned, Some(learned()));
+    assert_eq!(told[1].input, Some(Input::Tick));
+    recordings.tell(Time(7_000_000_000), &Input::Tick, || {
+        unreachable!("told already")
+    });
+    assert_eq!(read(&mut lines).await.len(), 1);
 }
 
 #[tokio::test]
@@ -88,7 +102,7 @@ async fn whoever_reads_too_slowly_is_told_so_and_no_more() {
     let told = BEHIND / line::input(AT, &neighbour).expect("a line").len() + 10;
     let mut seen = 0;
     for _ in 0..told {
-        recordings.tell(AT, &neighbour);
+        recordings.tell(AT, &neighbour, Learned::new);
         seen += read(&mut quick)
             .await
             .iter()
