@@ -19,6 +19,8 @@ mod host;
 mod life;
 #[path = "laboratory/old.rs"]
 mod old;
+#[path = "laboratory/recording.rs"]
+mod recording;
 #[path = "laboratory/rubbish.rs"]
 mod rubbish;
 #[path = "laboratory/scope.rs"]

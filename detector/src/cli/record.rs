@@ -154,7 +154,10 @@ impl Tape<'_> {
                 Some(reason) => (reason, false),
                 None => ("the file is full", true),
             },
-            Ok(Stop::Ended) => ("the daemon has ended", false),
+            Ok(Stop::Ended) => (
+                "the daemon sends no more: it has ended, or this reader was too slow",
+                false,
+            ),
             Err(_) => ("the recording failed", false),
         };
         let reason = reason.to_owned();
