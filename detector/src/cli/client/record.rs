@@ -50,6 +50,8 @@ pub(in crate::cli) fn record(
         let mut body = response.into_body();
         let mut over = std::pin::pin!(sleep(lasting.unwrap_or(Duration::MAX)));
         let mut seconds = interval(Duration::from_secs(1));
+        // The first one after a second, not at once.
+        seconds.reset();
         let mut pending = Vec::new();
         let mut silent = Duration::ZERO;
         loop {
