@@ -112,7 +112,7 @@ async fn whoever_reads_too_slowly_is_told_so_and_no_more() {
     assert_eq!(seen, told);
     let mut bytes = 0;
     let mut last = None;
-    while let Some(line) = slow.next().await {
+    while let Ok(Some(line)) = tokio::time::timeout(Duration::from_secs(1), slow.next()).await {
         bytes += line.len();
         last = Some(line);
     }
