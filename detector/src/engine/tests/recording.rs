@@ -188,15 +188,20 @@ fn settings_that_change_while_it_is_recorded_change_in_the_replay() {
     let middle = stream.len() / 2;
     let at = world.inputs[middle].0;
     let renamed = Settings {
-        upstreams: vec![world::by_interface("b")],
+        upstreams: vec![crate::config::Rule {
+            name: "renamed".to_owned(),
+            ..world::by_interface("b")
+        }],
         ..settings()
     };
     stream.insert(middle, line::settings(at, &renamed).unwrap());
     let file = recorded(&stream);
     let obedient = replay(file.as_slice(), None).unwrap();
     assert!(obedient.identical && obedient.broken.is_none());
+    let renamed = |row: &Row| row.now.as_ref().is_some_and(|it| it.upstream == "renamed");
+    assert!(obedient.rows.iter().any(renamed), "{:?}", told(&obedient));
     let stubborn = replay(file.as_slice(), Some(settings())).unwrap();
-    assert!(stubborn.broken.is_none());
+    assert!(!stubborn.rows.iter().any(renamed) && !stubborn.identical);
 }
 
 #[test]
