@@ -23,6 +23,8 @@ mod incidents;
 mod life;
 #[path = "laboratory/old.rs"]
 mod old;
+#[path = "laboratory/recording.rs"]
+mod recording;
 #[path = "laboratory/rubbish.rs"]
 mod rubbish;
 #[path = "laboratory/scope.rs"]

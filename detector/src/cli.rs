@@ -10,8 +10,10 @@ mod doctor;
 mod explain;
 mod incidents;
 mod output;
+mod record;
 mod reference;
 mod render;
+mod replay;
 mod stalls;
 mod status;
 #[cfg(test)]
@@ -90,6 +92,8 @@ enum Command {
     Incidents(incidents::Args),
     Watch(watch::Args),
     Check(check::Args),
+    Record(record::Args),
+    Replay(replay::Args),
     Doctor(doctor::Args),
     Completions(reference::Completions),
     Man(reference::Man),
@@ -126,6 +130,8 @@ pub fn run() -> ExitCode {
         Command::Incidents(args) => incidents::run(&args, &cli.common),
         Command::Watch(_) => watch::run(&cli.common),
         Command::Check(args) => check::run(&args, &cli.common),
+        Command::Record(args) => record::run(&args, &cli.common),
+        Command::Replay(args) => replay::run(&args, &cli.common),
         Command::Doctor(_) => doctor::run(&cli.common),
         Command::Completions(args) => reference::completions(&args),
         Command::Man(args) => reference::man(&args),

@@ -26,7 +26,7 @@ use crate::{
         sweep::{Cost, Sweeper},
         topology::{PATIENCE, Topology},
     },
-    serve::{self, Board, Facts, Published, json, metrics::Metrics},
+    serve::{self, Board, Facts, Published, Recordings, json, metrics::Metrics},
     sys,
     time::Time,
 };
@@ -40,8 +40,8 @@ mod suspend;
 
 use baselines::Baselines;
 use holders::Owners;
-use suspend::Suspend;
 use incidents::Incidents;
+use suspend::Suspend;
 
 /// Events of which subscribers may be behind.
 const EVENTS_KEPT: usize = 256;
@@ -98,6 +98,7 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
         incidents: shown,
         events: broadcast::Sender::new(EVENTS_KEPT),
         metrics: Arc::new(Metrics::new()?),
+        recordings: Recordings::new(host_name(), programs::release(), (&config).into()),
     };
     let mut daemon = Daemon {
         engine: Engine::new(settings(&config), clock::now()),
@@ -116,10 +117,7 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
         retries: retries::read(host.hz),
         checks: host.checks.into_iter().chain(taken).collect(),
         reload: (true, started_at),
-        host_name: rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned(),
+        host_name: host_name(),
         published_at: clock::now(),
         overflowed: false,
         suspend: Suspend::new(clock::asleep()),
@@ -273,6 +271,8 @@ impl Daemon {
         let now = clock::now();
         let swept = matches!(input, Input::Sweep(_));
         self.incidents.notice(now, &input);
+        let recordings = &self.board.recordings;
+        recordings.tell(now, &input, || self.engine.learned());
         let transitions = self.engine.handle(now, input);
         for transition in &transitions {
             self.tell(transition);
@@ -440,7 +440,9 @@ impl Daemon {
                     );
                 }
                 self.budget = config.detect.sweep_budget;
-                self.engine.configure(settings(&config), clock::now());
+                let now = clock::now();
+                self.board.recordings.configure(now, (&config).into());
+                self.engine.configure(settings(&config), now);
                 self.config = config;
                 tracing::info!("configuration reloaded");
             }
@@ -479,6 +481,11 @@ fn settings(config: &Config) -> engine::Settings {
         ignore: config.detect.ignore.clone(),
         rules: config.upstreams.clone(),
     }
+}
+
+fn host_name() -> String {
+    let uname = rustix::system::uname();
+    uname.nodename().to_string_lossy().into_owned()
 }
 
 /// Log records of the kernel programs, as they come.

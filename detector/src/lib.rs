@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod engine;
 pub mod incident;
 pub mod model;
+pub mod record;
 pub mod sense;
 pub mod serve;
 pub mod state_dir;

@@ -11,6 +11,7 @@ mod http;
 pub(crate) mod incidents;
 pub mod json;
 pub mod metrics;
+mod recordings;
 mod routes;
 pub mod words;
 
@@ -26,6 +27,7 @@ pub use self::{
     bind::{Socket, bind_metrics, bind_socket},
     filter::Filter,
     incidents::{Incidents, Which},
+    recordings::Recordings,
 };
 use crate::{
     api,
@@ -52,6 +54,8 @@ pub struct Board {
     pub events: broadcast::Sender<api::Event>,
     /// What is counted over the life of the daemon.
     pub metrics: Arc<metrics::Metrics>,
+    /// Who records what the engine is told.
+    pub recordings: Recordings,
 }
 
 /// A judgement and what goes with it.

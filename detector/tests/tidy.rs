@@ -52,6 +52,10 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
             "engine", "sense", "serve", "daemon", "cli", "config", "clock", "model", "api",
         ],
     ),
+    (
+        "record",
+        &["sense", "serve", "daemon", "cli", "clock", "api"],
+    ),
     ("serve", &["engine", "daemon", "cli"]),
     ("cli", &["engine"]),
     ("sense", &["engine", "serve", "daemon", "cli"]),

@@ -3,6 +3,8 @@
 //! **Invariant:** never waits for longer than it says; every failure names the socket and what to
 //! do.
 
+mod record;
+
 use std::{io, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
 use anyhow::{Context, anyhow, bail};
@@ -20,6 +22,8 @@ use crate::{
     api,
     serve::{Filter, VERSION, Which},
 };
+
+pub(super) use record::{Stop, Told, record};
 
 /// For an answer as a whole.
 const ANSWER: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });

@@ -3,8 +3,8 @@
 //! **Invariant:** pure; nothing from outside reaches the text without
 //! `words::clean`.
 
-mod chart;
 mod calm;
+mod chart;
 mod check;
 mod clamp;
 mod doctor;
@@ -14,6 +14,7 @@ mod groups;
 mod incidents;
 mod next;
 mod page;
+mod replay;
 mod stalls;
 mod status;
 mod story;
@@ -29,6 +30,7 @@ pub(super) use self::{
     explain::{explain_upstream, summary},
     groups::{Key, grouped, groups},
     incidents::{incident, incidents, unknown_incident},
+    replay::{recorded, replay},
     stalls::stalls,
     status::{event, sentence, stale, status},
     story::{explain_connection, find},

@@ -10,9 +10,10 @@ mod incidents;
 
 pub(crate) use incidents::incidents;
 
-use super::{Board, Facts, Owner, Published, metrics::Metrics};
+use super::{Board, Facts, Owner, Published, Recordings, metrics::Metrics};
 use crate::{
     api,
+    config::Config,
     model::{
         Cause, Check, ConnectionId, Counts, Destination, Evidence, Excluded, IfIndex, Interface,
         NetnsId, NextHop, Origin, Phase, Retries, Sample, Scope, Snapshot, Stall, State, TcpState,
@@ -350,7 +351,13 @@ pub(crate) fn board() -> (Board, watch::Sender<Option<Arc<Published>>>) {
             incidents: watch::Sender::new(incidents()).subscribe(),
             events: broadcast::Sender::new(16),
             metrics,
+            recordings: recordings(),
         },
         sender,
     )
+}
+
+pub(crate) fn recordings() -> Recordings {
+    let settings = (&Config::default()).into();
+    Recordings::new("mx1".to_owned(), "6.18.0".to_owned(), settings)
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{
     chart::bars,
-    explain::section,
+    page::Page,
     table::{Column, heading, numbers, painted, state, table, words},
     units,
 };
@@ -17,6 +17,8 @@ use crate::{
     serve::words::{cause, clean, count},
 };
 
+/// Columns of the text.
+const PAGE: usize = 80;
 /// Columns of the chart.
 const WIDTH: usize = 60;
 
@@ -73,6 +75,13 @@ pub(in crate::cli) fn incident(incident: &Incident) -> String {
     );
     section(&mut text, "What else happened", &marks(incident));
     text
+}
+
+/// A heading and its points, as wide as a pipe.
+fn section(text: &mut String, title: &str, points: &[String]) {
+    let mut page = Page::new(PAGE);
+    page.section(title, points);
+    text.push_str(&page.text());
 }
 
 /// What to say when there is no incident with that id.

@@ -371,3 +371,18 @@ fn doctor_says_what_is_lost() {
     let partly = "The daemon will work, without 1 item of no great importance.";
     assert_eq!(end(&all[..2]).as_deref(), Some(partly));
 }
+
+#[test]
+fn a_replay_stands_beside_what_was_recorded() {
+    let replay = crate::cli::replay::example();
+    insta::assert_snapshot!(plain(&super::replay(&replay)));
+}
+
+#[test]
+fn a_recording_under_way_is_a_line() {
+    assert_eq!(
+        super::recorded(12, 1_200_000, 340),
+        "12.0 s, 1.2 MB, 340 inputs"
+    );
+    assert_eq!(super::recorded(0, 20, 1), "0 ms, 20 B, 1 input");
+}

@@ -68,6 +68,7 @@ async fn what_names_peers_is_not_served_over_tcp() {
         "/v1/stalls",
         "/v1/incidents",
         "/v1/events",
+        "/v1/record",
         "/v1/kill",
         "/etc/passwd",
     ] {
