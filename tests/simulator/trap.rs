@@ -44,7 +44,7 @@ pub enum Trap {
     Starvation,
     /// The daemon is restarted.
     Restarts,
-    /// One upstream loses everything for one to two seconds now and then.
+    /// One upstream loses everything for half a second to a second now and then.
     RadioGaps,
     /// Two to four destinations are in use.
     Night,
