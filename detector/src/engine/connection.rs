@@ -463,6 +463,7 @@ mod tests {
             let mut passes = Passes::default();
             passes.add(Pass {
                 at: at.before(ms(passed)),
+                after: at.before(ms(passed)),
                 destination: connection.destination,
                 at_least: size,
                 at_most: size,
