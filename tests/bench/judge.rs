@@ -21,6 +21,10 @@ use lab::simulator::{
 
 use table::Row;
 
+#[path = "judge/page.rs"]
+mod page;
+#[path = "judge/picture.rs"]
+mod picture;
 #[path = "judge/table.rs"]
 mod table;
 
@@ -48,6 +52,9 @@ pub(crate) struct Options {
     /// Tell what happens in that run
     #[arg(long, requires = "seed")]
     trace: bool,
+    /// Fill in the measured part of docs/judgement.md and draw its pictures
+    #[arg(long, conflicts_with_all = ["scenario", "quick"])]
+    write: bool,
     /// Folder with the scenarios
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios"))]
     scenarios: PathBuf,
@@ -71,6 +78,10 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         rows.push(measure(scenario, runs, days)?);
     }
     table::print(&rows, begun.elapsed());
+    if options.write {
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("docs");
+        page::write(&rows, runs, days, &docs)?;
+    }
     Ok(rows.iter().all(Row::is_met))
 }
 

@@ -429,3 +429,6 @@ impl<'de> Deserialize<'de> for Span {
         Ok(Self(span.as_nanos() as Nanos))
     }
 }
+
+#[cfg(test)]
+mod tests;
