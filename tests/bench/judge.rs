@@ -19,12 +19,14 @@ use lab::simulator::{
     scenario::Scenario,
 };
 
-use table::Row;
+use row::Row;
 
 #[path = "judge/page.rs"]
 mod page;
 #[path = "judge/picture.rs"]
 mod picture;
+#[path = "judge/row.rs"]
+mod row;
 #[path = "judge/table.rs"]
 mod table;
 

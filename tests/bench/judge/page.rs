@@ -6,7 +6,8 @@ use anyhow::{Context as _, Result};
 
 use super::{
     picture,
-    table::{self, Figures, Row},
+    row::{Figures, Row},
+    table,
 };
 
 /// Around the part that is written here.
@@ -59,7 +60,7 @@ fn part(rows: &[Row], runs: u64, days: f64) -> String {
     text += "\n![How soon a fault is found](judgement-time.svg)\n";
     text += "\n![How much loss is found](judgement-loss.svg)\n";
     text += &format!(
-        "\nWithout a fault, {days:.0} days of one upstream each. Alarms of the simpler rules are in \
+        "\nWithout a fault, {days:.1} days of one upstream each. Alarms of the simpler rules are in \
          1000 days, too.\n\n"
     );
     text += &lines(&table::QUIET, &quiets);

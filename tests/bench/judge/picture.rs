@@ -6,7 +6,7 @@ use anyhow::{Result, anyhow};
 use lab::simulator::scenario::FaultKind;
 use plotters::prelude::*;
 
-use super::table::{Figures, Outage, Row, share_within};
+use super::row::{Figures, Outage, Row, share_within};
 
 /// Width and height.
 const SIZE: (u32, u32) = (860, 460);
@@ -121,9 +121,9 @@ fn curves(
     let mut chart = ChartBuilder::on(&area)
         .caption(title, ("sans-serif", 20))
         .margin(14)
+        .margin_right(28)
         .x_label_area_size(44)
         .y_label_area_size(56)
-        .right_y_label_area_size(10)
         .build_cartesian_2d(0.0..width, 0.0..102.0)
         .map_err(|error| failed(&error))?;
     chart
@@ -148,7 +148,11 @@ fn curves(
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::LowerRight)
+        .position(if dots {
+            SeriesLabelPosition::LowerRight
+        } else {
+            SeriesLabelPosition::MiddleRight
+        })
         .background_style(WHITE.mix(0.9))
         .border_style(RGBColor(180, 180, 180))
         .label_font(("sans-serif", 14))
