@@ -365,3 +365,6 @@ impl Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
