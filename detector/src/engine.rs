@@ -20,9 +20,13 @@ use crate::{
 };
 
 pub mod attribute;
+pub mod baseline;
 pub mod classify;
 pub mod connection;
 pub mod judge;
+pub mod ledger;
+pub mod leg;
+pub mod onsets;
 pub mod passes;
 mod show;
 pub mod tally;
@@ -31,10 +35,11 @@ mod tests;
 mod verdict;
 
 use attribute::Interfaces;
+use baseline::Baseline;
 use connection::Connection;
 use judge::{Held, Opinion};
-use passes::Passes;
-use tally::{Tally, Troubled};
+use leg::Leg;
+use tally::Tally;
 
 /// Events of the same wave are judged together.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -76,10 +81,17 @@ struct Record {
     since: Time,
     scope: Option<Scope>,
     cause: Option<Cause>,
+    /// Another cause that most stalls have, and since when.
+    other_cause: Option<(Cause, Time)>,
     held: Held,
-    passes: Passes,
+    /// By next hop.
+    legs: BTreeMap<Option<NextHop>, Leg>,
+    /// The votes of all legs together.
     tally: Tally,
-    troubled: Troubled,
+    /// Share of destinations that must be expected to be stalled when nothing is wrong.
+    usual: f64,
+    baseline: Baseline,
+    learned_at: Time,
     /// Timeouts that have not been announced.
     timeouts: u64,
     seen_at: Time,
@@ -99,6 +111,12 @@ pub struct Engine {
     judged_at: Time,
     dirty_since: Option<Time>,
     troubled_at: Option<Time>,
+    /// When the host last woke up from being suspended.
+    resumed_at: Option<Time>,
+    /// What was learned of upstreams that have not shown up yet.
+    remembered: BTreeMap<String, Baseline>,
+    /// Grows when a name can have changed.
+    epoch: u64,
     urgent: bool,
 }
 
@@ -117,6 +135,9 @@ impl Engine {
             judged_at: now,
             dirty_since: None,
             troubled_at: None,
+            resumed_at: None,
+            remembered: BTreeMap::new(),
+            epoch: 0,
             urgent: false,
         };
         engine.add_configured(now);
@@ -126,6 +147,7 @@ impl Engine {
     /// Takes other settings from now on. Upstreams that keep their name keep their state.
     pub fn configure(&mut self, settings: Settings, now: Time) {
         self.settings = settings;
+        self.epoch += 1;
         let ids: Vec<_> = self.connections.keys().copied().collect();
         for id in ids {
             self.attribute(id);
@@ -157,10 +179,12 @@ impl Engine {
             Input::Sweep(sweep) => {
                 self.take_sweep(sweep, now, &mut transitions);
                 self.judge(now, &mut transitions);
+                self.learn(now);
             }
             Input::Interface(netns, index, interface) => {
                 let key = (netns, index);
                 if put(&mut self.interfaces, key, interface) {
+                    self.epoch += 1;
                     self.dirty_since.get_or_insert(now);
                 }
             }
@@ -179,7 +203,11 @@ impl Engine {
                     self.dirty_since.get_or_insert(now);
                 }
             }
-            Input::Suspended(_) | Input::Tick => {}
+            Input::Suspended(_) => {
+                self.resumed_at = Some(now);
+                self.dirty_since.get_or_insert(now);
+            }
+            Input::Tick => {}
         }
         if self.deadline().is_some_and(|deadline| deadline <= now) {
             self.judge(now, &mut transitions);
@@ -213,6 +241,27 @@ impl Engine {
             .values()
             .filter(|connection| connection.phase.is_some() && connection.next_hop.is_none())
             .map(|connection| &connection.sample)
+    }
+
+    /// What was learned of each upstream: worth keeping across a restart.
+    pub fn learned(&self) -> BTreeMap<String, Baseline> {
+        let mut learned = self.remembered.clone();
+        for (name, record) in &self.upstreams {
+            if record.baseline != Baseline::default() {
+                learned.insert(name.to_string(), record.baseline);
+            }
+        }
+        learned
+    }
+
+    /// Takes in what was learned before.
+    pub fn remember(&mut self, learned: BTreeMap<String, Baseline>) {
+        for (name, record) in &mut self.upstreams {
+            if let Some(baseline) = learned.get(&**name) {
+                record.baseline = *baseline;
+            }
+        }
+        self.remembered = learned;
     }
 
     /// When it last came to a conclusion.
@@ -331,19 +380,31 @@ impl Engine {
                 lasted: now.since(since),
             });
         }
-        let record = self
-            .upstreams
-            .entry(upstream)
-            .or_insert_with(|| Record::new(now));
+        let (leg, destination) = (connection.next_hop, connection.destination);
+        let remembered = &self.remembered;
+        let record = self.upstreams.entry(upstream).or_insert_with_key(|name| {
+            let mut record = Record::new(now);
+            record.baseline = remembered.get(&**name).copied().unwrap_or_default();
+            record
+        });
         record.seen_at = now;
         record.timeouts += news.timeouts;
         if let Some(pass) = news.pass {
-            record.passes.add(pass);
+            record.legs.entry(leg).or_default().passes.add(pass);
+        }
+        if let Some(trials) = news.trials {
+            let ledger = &mut record.legs.entry(leg).or_default().ledger;
+            ledger.add(destination, now, trials);
         }
     }
 
     fn attribute(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.connections.get_mut(&id) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let with = Some((self.epoch, connection.next_hop, connection.sample.mark));
+        if connection.attributed_with != with {
+            connection.attributed_with = with;
             connection.upstream = attribute::upstream(
                 &connection.sample,
                 connection.next_hop,
@@ -381,10 +442,13 @@ impl Record {
             since: now,
             scope: None,
             cause: None,
+            other_cause: None,
             held: Held::new(Opinion::TooLittle, now),
-            passes: Passes::default(),
+            legs: BTreeMap::new(),
             tally: Tally::default(),
-            troubled: Troubled::new(),
+            usual: baseline::STALLED,
+            baseline: Baseline::default(),
+            learned_at: now,
             timeouts: 0,
             seen_at: now,
         }

@@ -44,7 +44,7 @@ pub enum Trap {
     Starvation,
     /// The daemon is restarted.
     Restarts,
-    /// One upstream loses everything for one to two seconds now and then.
+    /// One upstream loses everything for half a second to a second now and then.
     RadioGaps,
     /// Two to four destinations are in use.
     Night,
@@ -278,7 +278,7 @@ fn pause(world: &mut World) {
 fn gap(world: &mut World) {
     let upstream = world.random.below(world.upstreams.len());
     Happening::Gap(upstream, true).happen(world);
-    let over = world.now + nanos(world.random.between(1.0, 2.0));
+    let over = world.now + nanos(world.random.between(0.4, 0.9));
     world.plan(over, Happening::Gap(upstream, false));
 }
 

@@ -14,6 +14,8 @@ const IN_FLIGHT: Duration = Duration::from_millis(250);
 /// and one in reserve (the kernel resets the count at each acknowledgement, `net/ipv4/tcp_input.c`,
 /// `tcp_ack`).
 const PROBES_IN_FLIGHT: u8 = 2;
+/// A hole that is there for this long has outlasted a timeout of the peer's.
+const HOLE: Duration = Duration::from_millis(1500);
 /// `EBUSY`: the copy sent last is still in a queue of this host, where it waits for the next
 /// hop's link address (`net/ipv4/tcp_output.c`, `__tcp_retransmit_skb`).
 const EBUSY: i32 = 16;
@@ -44,6 +46,16 @@ pub fn phase(
     }
 }
 
+/// The same for data that arrived behind a hole, by how long that has been there: a repetition of
+/// the peer fills it within a timeout of the peer's, a second at most at first.
+pub fn hole_phase(waited: Option<Duration>, stall_after: Duration) -> Option<Phase> {
+    match waited? {
+        waited if waited >= stall_after => Some(Phase::Stalled),
+        waited if waited >= HOLE => Some(Phase::Suspect),
+        _ => None,
+    }
+}
+
 /// What is known of segments that got through on the same upstream since a connection stalled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Passed {
@@ -70,6 +82,12 @@ pub struct Evidence {
     pub passed: Passed,
     /// Acknowledgements have come since the segment was first sent.
     pub heard: bool,
+    /// Nothing of ours waits; what waits is data of the peer behind a hole.
+    pub receiving: bool,
+    /// Why the upstream is slow altogether: much is lost and some gets through.
+    pub weather: Option<Cause>,
+    /// What a router said of the way, an errno.
+    pub unreachable: Option<i32>,
 }
 
 impl Evidence {
@@ -93,6 +111,9 @@ impl Evidence {
             neighbour: None,
             passed: Passed::default(),
             heard: sample.acked_at > since.after(slack),
+            receiving: false,
+            weather: None,
+            unreachable: sample.unreachable,
         }
     }
 }
@@ -113,6 +134,12 @@ fn answers(sample: &Sample) -> bool {
 /// words that `explain` uses.
 pub fn cause(evidence: &Evidence) -> (Cause, &'static str) {
     match *evidence {
+        Evidence {
+            receiving: true, ..
+        } => (
+            Cause::ReceiveHole,
+            "the peer's data arrives with a hole that does not fill",
+        ),
         Evidence {
             window_closed: true,
             ..
@@ -149,6 +176,19 @@ pub fn cause(evidence: &Evidence) -> (Cause, &'static str) {
             "data is unsent, the window is open, and nothing is in flight",
         ),
         Evidence {
+            weather: Some(Cause::ReturnPath),
+            ..
+        } => (
+            Cause::ReturnPath,
+            "peers report that data arrives more than once: acknowledgements are lost on their way",
+        ),
+        Evidence {
+            weather: Some(_), ..
+        } => (
+            Cause::Loss,
+            "much is lost on this upstream, and some gets through",
+        ),
+        Evidence {
             passed:
                 Passed {
                     smaller: 2..,
@@ -158,6 +198,13 @@ pub fn cause(evidence: &Evidence) -> (Cause, &'static str) {
         } => (
             Cause::Mtu,
             "smaller segments got through meanwhile, none of this size did",
+        ),
+        Evidence {
+            unreachable: Some(_),
+            ..
+        } => (
+            Cause::Blackhole,
+            "a router reports that the destination cannot be reached",
         ),
         Evidence { heard: false, .. } => (
             Cause::Blackhole,
@@ -271,6 +318,9 @@ mod tests {
             as_large: false,
         },
         heard: false,
+        receiving: false,
+        weather: None,
+        unreachable: None,
     };
 
     #[test]
@@ -284,8 +334,15 @@ mod tests {
         assert_eq!(cause(&evidence).0, Cause::Blackhole);
         evidence.heard = true;
         assert_eq!(cause(&evidence).0, Cause::Unknown);
+        evidence.unreachable = Some(113);
+        assert_eq!(cause(&evidence).0, Cause::Blackhole);
+        assert!(cause(&evidence).1.contains("router"));
         evidence.passed = mtu;
         assert_eq!(cause(&evidence).0, Cause::Mtu);
+        evidence.weather = Some(Cause::Loss);
+        assert_eq!(cause(&evidence).0, Cause::Loss);
+        evidence.weather = Some(Cause::ReturnPath);
+        assert_eq!(cause(&evidence).0, Cause::ReturnPath);
         evidence.nothing_leaves = true;
         assert_eq!(cause(&evidence).0, Cause::Local);
         evidence.send_error = Some(1);
@@ -299,6 +356,8 @@ mod tests {
         assert_eq!(cause(&evidence).0, Cause::Local);
         evidence.window_closed = true;
         assert_eq!(cause(&evidence).0, Cause::ZeroWindow);
+        evidence.receiving = true;
+        assert_eq!(cause(&evidence).0, Cause::ReceiveHole);
     }
 
     #[test]

@@ -2,11 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{classify, passes::Pass};
+use super::{
+    classify,
+    ledger::{Account, Trials},
+    passes::{Pass, Passes},
+    tally,
+};
 use crate::{
     model::{Cause, Destination, NextHop, Origin, Phase, Sample},
     time::Time,
 };
+
+/// Timeouts in a row after which a connection is surely worse off than its siblings.
+const LASTING: u8 = 3;
 
 /// One connection that was sampled lately.
 #[derive(Debug, Clone)]
@@ -19,10 +27,20 @@ pub struct Connection {
     pub next_hop: Option<NextHop>,
     /// Its upstream; `None` while the next hop is not known.
     pub upstream: Option<Arc<str>>,
+    /// What the upstream was found with: the epoch of names, the next hop and the mark.
+    pub attributed_with: Option<(u64, Option<NextHop>, u32)>,
     /// Since when outstanding data waits.
     pub waiting_since: Option<Time>,
     /// When data was last seen to be acknowledged; nothing waits since before that.
     progressed_at: Option<Time>,
+    /// How far its transmissions are accounted for.
+    account: Account,
+    /// Since when data waits behind a hole that does not fill.
+    hole_since: Option<Time>,
+    /// It began to wait before the host was suspended.
+    pub suspended: bool,
+    /// Others of its destination got through while it failed again and again.
+    pub passed_by: bool,
     /// How far it is.
     pub phase: Option<Phase>,
     /// Why, as of the last judgement.
@@ -40,6 +58,8 @@ pub struct Connection {
 pub struct News {
     /// Data was acknowledged.
     pub pass: Option<Pass>,
+    /// What has become certain of transmissions.
+    pub trials: Option<Trials>,
     /// Timeouts since the sample before.
     pub timeouts: u64,
     /// A stall ended, that had begun then.
@@ -50,8 +70,10 @@ impl Connection {
     /// First sight of a connection.
     pub fn new(sample: Sample, generation: u64) -> (Self, News) {
         let destination = Destination::of(sample.remote.ip());
+        let (account, trials) = Account::new(&sample);
         let news = News {
             pass: Pass::between(None, &sample, destination),
+            trials,
             timeouts: u64::from(sample.timeouts),
             recovered: None,
         };
@@ -59,8 +81,13 @@ impl Connection {
             destination,
             next_hop: sample.next_hop,
             upstream: None,
+            attributed_with: None,
             waiting_since: waiting_since(None, &sample),
             progressed_at: None,
+            account,
+            hole_since: sample.hole.then_some(sample.at),
+            suspended: false,
+            passed_by: false,
             phase: None,
             cause: Cause::Unknown,
             because: "",
@@ -78,6 +105,7 @@ impl Connection {
         if sample.at < self.sample.at {
             return News {
                 pass: None,
+                trials: None,
                 timeouts: 0,
                 recovered: None,
             };
@@ -88,13 +116,15 @@ impl Connection {
             pass: progressed
                 .then(|| Pass::between(Some(&self.sample), &sample, self.destination))
                 .flatten(),
+            trials: self.account.take(&sample),
             timeouts: u64::from(sample.timeouts.saturating_sub(before)),
-            recovered: if progressed {
+            recovered: if self.received(&sample) || (progressed && self.hole_since.is_none()) {
                 self.stalled_since()
             } else {
                 None
             },
         };
+        self.look_for_hole(&sample);
         // The head that waits now was not the head when the acknowledgement came.
         let known = self.waiting_since.filter(|_| !progressed);
         if progressed {
@@ -102,9 +132,11 @@ impl Connection {
         }
         self.waiting_since = waiting_since(known, &sample)
             .map(|since| self.progressed_at.map_or(since, |at| since.max(at)));
-        if progressed {
+        if news.recovered.is_some() || (progressed && self.hole_since.is_none()) {
             self.announced = None;
         }
+        self.suspended &= !progressed;
+        self.passed_by &= !progressed;
         // A connection in trouble keeps the next hop under which the trouble began; the kernel
         // drops its cached route meanwhile, or takes another.
         let in_trouble = sample.timeouts > 0 || sample.persist;
@@ -123,19 +155,59 @@ impl Connection {
         news
     }
 
+    /// Whether the hole that data waited behind has been filled.
+    fn received(&self, sample: &Sample) -> bool {
+        self.hole_since.is_some() && (!sample.hole || sample.rcv_nxt != self.sample.rcv_nxt)
+    }
+
+    fn look_for_hole(&mut self, sample: &Sample) {
+        self.hole_since = match self.hole_since {
+            Some(since) if sample.hole && !self.received(sample) => Some(since),
+            _ => sample.hole.then_some(sample.at),
+        };
+    }
+
     /// Brings the phase up to date.
     pub fn judge(&mut self, stall_after: Duration, now: Time) {
-        self.phase = classify::phase(&self.sample, self.waiting_since, stall_after, now);
+        let sending = classify::phase(&self.sample, self.waiting_since, stall_after, now);
+        let hole = self.hole_since.map(|since| now.since(since));
+        self.phase = sending.max(classify::hole_phase(hole, stall_after));
+    }
+
+    /// Looks whether segments as large of the same destination got through between its failures.
+    pub fn compare(&mut self, passes: &Passes) {
+        if let Some(began) = self
+            .waiting_since
+            .filter(|_| self.sample.timeouts >= LASTING)
+        {
+            let meanwhile = (began.after(tally::SLACK), self.failed_at());
+            let head = self.sample.head;
+            self.passed_by |= passes.carried_between(self.destination, meanwhile, head);
+        }
+    }
+
+    /// Since when there is no progress: of the data that waits here, or of that which the peer
+    /// sends.
+    pub fn since(&self) -> Option<Time> {
+        match (self.waiting_since, self.hole_since) {
+            (Some(waiting), Some(hole)) if !self.is_behind() => Some(hole.max(waiting)),
+            (waiting, hole) => waiting.or(hole),
+        }
+    }
+
+    /// Whether what it waits for is the peer's data.
+    pub fn is_receiving(&self) -> bool {
+        self.hole_since.is_some() && !self.is_behind()
     }
 
     /// When its announced stall began.
     pub fn stalled_since(&self) -> Option<Time> {
-        self.announced.and(self.waiting_since)
+        self.announced.and(self.since())
     }
 
     /// When it was last shown not to get through: the newest repetition that followed a timeout.
     pub fn failed_at(&self) -> Time {
-        if self.sample.packets_out == 0 {
+        if self.sample.packets_out == 0 || self.is_receiving() {
             self.sample.at
         } else {
             self.sample.sent_at
@@ -157,9 +229,15 @@ impl Connection {
         sample.outstanding() > 0 && (sample.timeouts > 0 || probed)
     }
 
-    /// Whether this stall is held against anybody: the peer's window is the peer's doing.
+    /// Whether there is nothing to judge.
+    pub fn is_well(&self) -> bool {
+        self.phase.is_none() && self.hole_since.is_none() && !self.is_behind()
+    }
+
+    /// Whether this stall is held against anybody: the peer's window is the peer's doing, and a
+    /// host that was suspended has been away itself.
     pub fn counts(&self) -> bool {
-        self.phase.is_some() && self.cause != Cause::ZeroWindow
+        self.phase.is_some() && self.cause != Cause::ZeroWindow && !self.suspended
     }
 }
 
@@ -260,6 +338,7 @@ mod tests {
             news,
             News {
                 pass: None,
+                trials: None,
                 timeouts: 0,
                 recovered: None
             }
@@ -304,6 +383,7 @@ mod tests {
             connection.update(old, 7),
             News {
                 pass: None,
+                trials: None,
                 timeouts: 0,
                 recovered: None
             }
@@ -367,6 +447,34 @@ mod tests {
         connection.update(later(&event, 3, |it| it.send_error = Some(1)), 0);
         connection.update(later(&swept(4), 0, |it| it.snd_una += 1), 0);
         assert_eq!(connection.sample.send_error, None, "and so does progress");
+    }
+
+    #[test]
+    fn it_is_passed_by_when_others_get_through_between_its_failures() {
+        let at = waiting().at;
+        let of = |passed: u64, size, timeouts| {
+            let stuck = Sample {
+                timeouts,
+                stuck_since: Some(at.before(ms(5000))),
+                sent_at: at.before(ms(1000)),
+                ..waiting()
+            };
+            let (mut connection, _) = Connection::new(stuck, 0);
+            let mut passes = Passes::default();
+            passes.add(Pass {
+                at: at.before(ms(passed)),
+                destination: connection.destination,
+                at_least: size,
+                at_most: size,
+            });
+            connection.compare(&passes);
+            connection.passed_by
+        };
+        assert!(of(2000, 500, 3));
+        assert!(!of(2000, 500, 2), "two timeouts may be chance");
+        assert!(!of(2000, 449, 3), "smaller ones");
+        assert!(!of(1000, 500, 3), "only after it failed last");
+        assert!(!of(4700, 500, 3), "on its way before");
     }
 
     #[test]

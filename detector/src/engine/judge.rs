@@ -4,9 +4,6 @@ use std::time::Duration;
 
 use crate::{model::State, time::Time};
 
-/// Share of destinations that are stalled at any moment although nothing is wrong with the
-/// upstream: dead servers, walked-away peers. Measured: none up to 10 % loss, 2 % at 20 % loss.
-pub const BASELINE: f64 = 0.02;
 /// An opinion against an upstream is wrong at most this often, if destinations fail on their own.
 const DOUBT: f64 = 1e-4;
 /// As often as this, so many stalled destinations are expected; then nothing is wrong.
@@ -20,6 +17,8 @@ const BAD_SHARE: f64 = 0.3;
 pub const ENTER: Duration = Duration::from_millis(400);
 /// How long it may waver between the smaller and the larger part before the smaller is believed.
 pub const WAVER: Duration = Duration::from_millis(800);
+/// How long a sweep is waited for before events alone are believed.
+const CONFIRM: Duration = Duration::from_millis(1500);
 /// How long it must last before a better state is entered.
 pub const LEAVE: Duration = Duration::from_secs(4);
 /// How long there must be too little to judge before `ok` becomes `idle`.
@@ -50,20 +49,42 @@ pub struct Votes {
     pub active: u32,
     /// Those whose last word is a stall.
     pub stalled: u32,
+    /// Further ones that are at work and have no vote.
+    pub without: u32,
+}
+
+impl Opinion {
+    /// The graver of two.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        let rank = |opinion| match opinion {
+            Self::TooLittle => 0,
+            Self::Normal => 1,
+            Self::Unsure => 2,
+            Self::Abnormal { most: false } => 3,
+            Self::Abnormal { most: true } => 4,
+        };
+        if rank(other) > rank(self) {
+            other
+        } else {
+            self
+        }
+    }
 }
 
 /// What the votes say.
 ///
 /// In order:
-/// 1. fewer than three destinations: too little
-/// 2. three or more stalled, and that by chance at most once in 10,000: abnormal
+/// 1. fewer than three destinations, those without a vote included: too little
+/// 2. three or more stalled, and that by chance at most once in 10,000, where the share `usual` is
+///    stalled anyway: abnormal
 /// 3. as many stalled as chance gives once in a hundred or more often: normal
 /// 4. otherwise unsure
-pub fn opinion(votes: Votes) -> Opinion {
-    if votes.active < FEWEST {
+pub fn opinion(votes: Votes, usual: f64) -> Opinion {
+    if votes.active + votes.without < FEWEST || votes.active == 0 {
         return Opinion::TooLittle;
     }
-    let chance = at_least(votes.stalled, votes.active, BASELINE);
+    let chance = at_least(votes.stalled, votes.active, usual);
     if votes.stalled >= FEWEST && chance < DOUBT {
         return Opinion::Abnormal {
             most: 2 * votes.stalled >= votes.active,
@@ -77,9 +98,9 @@ pub fn opinion(votes: Votes) -> Opinion {
 }
 
 /// How sure a state is, 0 to 1: against it stands the chance that the votes came about otherwise.
-pub fn confidence(state: State, votes: Votes) -> f64 {
+pub fn confidence(state: State, votes: Votes, usual: f64) -> f64 {
     let doubt = match state {
-        State::Degraded | State::Failing => at_least(votes.stalled, votes.active, BASELINE),
+        State::Degraded | State::Failing => at_least(votes.stalled, votes.active, usual),
         State::Ok => 1.0 - at_least(votes.stalled + 1, votes.active, BAD_SHARE),
         State::Idle => return 0.0,
     };
@@ -182,6 +203,13 @@ impl Held {
             _ => to,
         }
     }
+
+    /// Whether a sweep has been taken in since this is held, or should have been: events alone
+    /// can be old.
+    pub fn is_confirmed(&self, swept_at: Option<Time>, now: Time) -> bool {
+        let since = self.abnormal_since.unwrap_or(self.since);
+        swept_at.is_some_and(|at| at > since) || now.since(since) >= CONFIRM
+    }
 }
 
 #[cfg(test)]
@@ -189,9 +217,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::engine::baseline;
+
+    const USUAL: f64 = baseline::STALLED;
 
     fn votes(stalled: u32, active: u32) -> Opinion {
-        opinion(Votes { active, stalled })
+        opinion(
+            Votes {
+                active,
+                stalled,
+                without: 0,
+            },
+            USUAL,
+        )
     }
 
     #[test]
@@ -292,8 +330,8 @@ mod tests {
         #[test]
         fn more_stalled_destinations_never_lower_the_confidence(active in 3_u32..500, stalled in 0_u32..499) {
             let stalled = stalled.min(active - 1);
-            let less = confidence(State::Failing, Votes { active, stalled });
-            let more = confidence(State::Failing, Votes { active, stalled: stalled + 1 });
+            let less = confidence(State::Failing, Votes { active, stalled, without: 0 }, USUAL);
+            let more = confidence(State::Failing, Votes { active, stalled: stalled + 1, without: 0 }, USUAL);
             prop_assert!(more >= less - 1e-9);
         }
 

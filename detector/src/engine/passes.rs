@@ -119,11 +119,49 @@ impl Passes {
             .map(|(destination, _)| *destination)
     }
 
+    /// Whether something came from `destination` later than `since`.
+    pub fn heard(&self, destination: Destination, since: Time) -> bool {
+        self.newer(destination, since).next().is_some()
+    }
+
     /// Whether a segment as large as `head` got through to `destination` later than `since`.
     pub fn carried(&self, destination: Destination, since: Time, head: Option<u32>) -> bool {
+        self.newer(destination, since)
+            .any(|pass| pass.carries(head))
+    }
+
+    /// The same between two moments.
+    pub fn carried_between(
+        &self,
+        destination: Destination,
+        (since, until): (Time, Time),
+        head: Option<u32>,
+    ) -> bool {
+        self.newer(destination, since)
+            .any(|pass| pass.at < until && pass.carries(head))
+    }
+
+    /// Destinations to which a segment as large as `head` got through later than `since`.
+    pub fn carried_to(&self, since: Time, head: Option<u32>) -> impl Iterator<Item = Destination> {
+        let destinations = self.0.keys().copied();
+        destinations.filter(move |destination| self.carried(*destination, since, head))
+    }
+
+    /// The largest segment that surely got through later than `since`, bytes.
+    pub fn largest(&self, since: Time) -> Option<u32> {
+        let newer = self.0.keys().flat_map(|it| self.newer(*it, since));
+        newer.map(|pass| pass.at_least).max()
+    }
+
+    /// Whether nothing got through lately.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Passes later than `since`, newest first.
+    fn newer(&self, destination: Destination, since: Time) -> impl Iterator<Item = &Pass> {
         let passes = self.0.get(&destination).map_or(&[][..], Vec::as_slice);
-        let newer = passes.iter().rev().take_while(|pass| pass.at > since);
-        newer.into_iter().any(|pass| pass.carries(head))
+        passes.iter().rev().take_while(move |pass| pass.at > since)
     }
 
     /// Everything, in a form in which one question costs little.

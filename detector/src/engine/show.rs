@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Engine, Record, attribute, connection::Connection, is_bad, judge, tally, tally::Tally,
+    Engine, Record, attribute,
+    connection::Connection,
+    is_bad, judge,
+    tally::{Tally, Vote},
 };
 use crate::{
     model::{Cause, Counts, Evidence, Excluded, LOOPBACK, Phase, Snapshot, Stall, State, Upstream},
@@ -16,7 +19,7 @@ impl Engine {
         let mut upstreams: BTreeMap<Arc<str>, Upstream> = self
             .upstreams
             .iter()
-            .map(|(name, record)| (name.clone(), self.describe(name, record)))
+            .map(|(name, record)| (name.clone(), self.describe(name, record, now)))
             .collect();
         self.add_counts(&mut upstreams, now);
         self.add_troubled(&mut upstreams);
@@ -44,7 +47,7 @@ impl Engine {
         }
     }
 
-    fn describe(&self, name: &Arc<str>, record: &Record) -> Upstream {
+    fn describe(&self, name: &Arc<str>, record: &Record, now: Time) -> Upstream {
         let votes = record.tally.numbers();
         let (elsewhere, fine_elsewhere) = self.counterfactual(name, &record.tally);
         let mut excluded = BTreeMap::new();
@@ -58,10 +61,10 @@ impl Engine {
             since: record.since,
             scope: record.scope,
             cause: record.cause,
-            confidence: judge::confidence(record.state, votes),
+            confidence: judge::confidence(record.state, votes, record.usual),
             stalled: BTreeMap::new(),
             suspect: BTreeMap::new(),
-            active_destinations: votes.active,
+            active_destinations: votes.active + votes.without,
             stalled_destinations: record.tally.stalled().collect(),
             fine_destinations: record.tally.fine().take(5).collect(),
             excluded,
@@ -69,8 +72,43 @@ impl Engine {
             fine_elsewhere,
             outstanding: 0,
             oldest_stall: None,
-            evidence: Evidence::default(),
+            evidence: Evidence {
+                baseline: record.usual,
+                chance: judge::at_least(votes.stalled, votes.active, record.usual),
+                lost: record.lost(now),
+                leg: (record.legs.len() >= 2)
+                    .then(|| record.broken_leg())
+                    .flatten(),
+                ..self.sizes(name, record)
+            },
             orphans: 0,
+        }
+    }
+
+    /// Which sizes pass and which wait, where that is the cause.
+    fn sizes(&self, name: &Arc<str>, record: &Record) -> Evidence {
+        if record.cause != Some(Cause::Mtu) {
+            return Evidence::default();
+        }
+        let waiting = self
+            .connections
+            .values()
+            .filter(|it| it.upstream.as_ref() == Some(name) && it.cause == Cause::Mtu)
+            .filter(|it| it.phase.is_some());
+        let since = waiting.clone().filter_map(Connection::since).min();
+        let smallest_waiting = waiting.filter_map(|it| it.sample.head).min();
+        let largest = |since| {
+            record
+                .legs
+                .values()
+                .filter_map(move |leg| leg.passes.largest(since))
+        };
+        let largest_passed = since.and_then(|since| largest(since).max());
+        Evidence {
+            // What surely passed is a lower bound of several segments and can be one that waits.
+            largest_passed: largest_passed.filter(|it| Some(*it) < smallest_waiting),
+            smallest_waiting,
+            ..Evidence::default()
         }
     }
 
@@ -90,7 +128,7 @@ impl Engine {
                 .filter_map(|it| it.tally.votes.get(&destination))
                 .collect();
             elsewhere += u32::from(!votes.is_empty());
-            fine += u32::from(votes.contains(&&tally::Vote::Fine));
+            fine += u32::from(votes.contains(&&Vote::Fine));
         }
         (elsewhere, fine)
     }
@@ -103,7 +141,7 @@ impl Engine {
             let name = attribute::upstream_of_hop(hop, &self.settings.rules, &self.interfaces);
             let upstream = upstreams
                 .entry(name.clone())
-                .or_insert_with(|| self.describe(&name, &Record::new(now)));
+                .or_insert_with(|| self.describe(&name, &Record::new(now), now));
             // The kernel counts the ones in trouble where their route leads now, if anywhere.
             let healthy = Counts {
                 suspicious: 0,
@@ -142,23 +180,21 @@ impl Engine {
             .as_deref()
             .unwrap_or("unknown")
             .to_owned();
-        let votes_stalled = self.upstreams.get(upstream.as_str()).is_some_and(|record| {
-            is_bad(record.state)
-                && matches!(
-                    record.tally.votes.get(&connection.destination),
-                    Some(tally::Vote::Stalled(_))
-                )
-        });
-        let excluded = if connection.cause == Cause::ZeroWindow {
-            Some(Excluded::ZeroWindow)
-        } else {
-            (!votes_stalled).then_some(Excluded::OneDestination)
+        let record = self.upstreams.get(upstream.as_str());
+        let vote = record.and_then(|it| it.tally.votes.get(&connection.destination));
+        let held_against = record.is_some_and(|it| is_bad(it.state));
+        let excluded = match vote {
+            _ if connection.cause == Cause::ZeroWindow => Some(Excluded::ZeroWindow),
+            _ if connection.suspended => Some(Excluded::Suspended),
+            Some(Vote::Elsewhere) => Some(Excluded::Elsewhere),
+            Some(Vote::Stalled(_) | Vote::Orphaned(_)) if held_against => None,
+            _ => Some(Excluded::OneDestination),
         };
         Some(Stall {
             phase,
             cause: connection.cause,
             because: connection.because.to_owned(),
-            since: connection.waiting_since.unwrap_or(connection.sample.at),
+            since: connection.since().unwrap_or(connection.sample.at),
             upstream,
             next_hop: connection.next_hop,
             destination: connection.destination,
@@ -179,6 +215,11 @@ fn rank(state: State) -> u8 {
 }
 
 fn add_stall(upstream: &mut Upstream, stall: &Stall) {
+    upstream.orphans += u32::from(stall.sample.is_orphan());
+    let reason = stall.excluded;
+    if let Some(reason @ (Excluded::Elsewhere | Excluded::Suspended)) = reason {
+        *upstream.excluded.entry(reason).or_default() += 1;
+    }
     match stall.phase {
         Phase::Suspect => *upstream.suspect.entry(stall.next_hop).or_default() += 1,
         Phase::Stalled => {

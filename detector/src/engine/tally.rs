@@ -1,8 +1,11 @@
 //! PURE. One destination, one vote.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use super::{connection::Connection, judge::Votes, passes::Passes};
+use super::{connection::Connection, judge::Votes, onsets::Onsets, passes::Passes};
 use crate::{
     model::{Cause, Destination},
     time::Time,
@@ -15,11 +18,12 @@ pub const ACTIVE: Duration = Duration::from_secs(10);
 const STALE: Duration = Duration::from_secs(8);
 /// So many of those must have recovered at least.
 const QUORUM: usize = 3;
-
-/// A stall that is older than this and began alone is the destination's own affair.
-const ALONE: Duration = Duration::from_secs(60);
-/// What begins within this time began together.
-const TOGETHER: Duration = Duration::from_secs(3);
+/// A stall that is older than this and began alone may be the destination's own affair.
+pub const ALONE: Duration = Duration::from_secs(30);
+/// What was on its way before does not count as later: this much.
+pub const SLACK: Duration = Duration::from_millis(300);
+/// Destinations elsewhere that must do well before a site is blamed for itself.
+const ELSEWHERE: usize = 3;
 
 /// When destinations last voted "stalled".
 pub type Troubled = BTreeMap<Destination, Time>;
@@ -31,14 +35,18 @@ pub enum Vote {
     Fine,
     /// Its last word is a stall, for this cause.
     Stalled(Cause),
-    /// It is stalled, and that is its own affair: active, and nobody is blamed.
+    /// The same, but only connections that no process holds any more say so: half a vote.
+    Orphaned(Cause),
+    /// It is stalled, and that is its own affair: it has no vote.
     Alone,
+    /// It is stalled through upstreams that do well, too: it has no vote.
+    Elsewhere,
 }
 
 /// The votes at one upstream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// By destination; who had nothing to send has no vote.
+    /// By destination; who had nothing to send is not among them.
     pub votes: BTreeMap<Destination, Vote>,
     /// Connections whose destination votes "stalled", beyond the one that the vote stands for.
     pub surplus: u32,
@@ -47,103 +55,144 @@ pub struct Tally {
 impl Tally {
     /// The numbers.
     pub fn numbers(&self) -> Votes {
-        let stalled = self.stalled().count();
+        let count = |wanted: fn(&Vote) -> bool| self.votes.values().filter(|it| wanted(it)).count();
+        let stalled = count(|it| matches!(it, Vote::Stalled(_)));
+        let orphaned = count(|it| matches!(it, Vote::Orphaned(_)));
+        let fine = count(|it| *it == Vote::Fine);
+        let without = count(|it| matches!(it, Vote::Alone | Vote::Elsewhere));
         Votes {
-            active: count(self.votes.len()),
-            stalled: count(stalled),
+            active: number(fine + stalled + orphaned),
+            stalled: number(stalled + orphaned / 2),
+            without: number(without),
         }
     }
 
     /// Destinations that vote "stalled".
     pub fn stalled(&self) -> impl Iterator<Item = Destination> {
-        self.votes
-            .iter()
-            .filter(|(_, vote)| matches!(vote, Vote::Stalled(_)))
-            .map(|(destination, _)| *destination)
+        self.those(|vote| matches!(vote, Vote::Stalled(_) | Vote::Orphaned(_)))
     }
 
     /// Destinations that vote "fine".
     pub fn fine(&self) -> impl Iterator<Item = Destination> {
+        self.those(|vote| vote == Vote::Fine)
+    }
+
+    fn those(&self, wanted: impl Fn(Vote) -> bool) -> impl Iterator<Item = Destination> {
         self.votes
             .iter()
-            .filter(|(_, vote)| **vote == Vote::Fine)
+            .filter(move |(_, vote)| wanted(**vote))
             .map(|(destination, _)| *destination)
+    }
+
+    /// How many of the stalled destinations have each cause.
+    pub fn causes(&self) -> BTreeMap<Cause, usize> {
+        let mut causes = BTreeMap::new();
+        for vote in self.votes.values() {
+            if let Vote::Stalled(cause) | Vote::Orphaned(cause) = vote {
+                *causes.entry(*cause).or_default() += 1;
+            }
+        }
+        causes
     }
 
     /// The cause that most of the stalled destinations have; of equals the first in the list of
     /// causes.
     pub fn cause(&self) -> Option<Cause> {
-        let mut causes: BTreeMap<Cause, usize> = BTreeMap::new();
-        for vote in self.votes.values() {
-            if let Vote::Stalled(cause) = vote {
-                *causes.entry(*cause).or_default() += 1;
-            }
-        }
+        let causes = self.causes();
         let most = causes.values().copied().max()?;
         causes
             .into_iter()
             .find(|(_, votes)| *votes == most)
             .map(|(cause, _)| cause)
     }
+
+    /// Adds another leg's votes: a destination that is stalled on one of them is stalled.
+    pub fn add(&mut self, other: &Self) {
+        self.surplus += other.surplus;
+        for (destination, vote) in &other.votes {
+            let held = self.votes.entry(*destination).or_insert(*vote);
+            if rank(*vote) > rank(*held) {
+                *held = *vote;
+            }
+        }
+    }
 }
 
-/// Counts the votes at one upstream.
+/// Which vote prevails where legs differ.
+fn rank(vote: Vote) -> u8 {
+    match vote {
+        Vote::Alone => 0,
+        Vote::Elsewhere => 1,
+        Vote::Fine => 2,
+        Vote::Orphaned(_) => 3,
+        Vote::Stalled(_) => 4,
+    }
+}
+
+/// All that bears on the votes at one leg of an upstream.
+#[derive(Debug, Clone, Copy)]
+pub struct Ballot<'a> {
+    /// Connections in trouble that count, by destination.
+    pub stuck: &'a BTreeMap<Destination, Stuck<'a>>,
+    /// What got through.
+    pub passes: &'a Passes,
+    /// When destinations were stalled last.
+    pub troubled: &'a Troubled,
+    /// When they began to stall.
+    pub onsets: &'a Onsets,
+    /// Stalls that are known to be their destination's own affair.
+    pub affairs: &'a BTreeMap<Destination, Time>,
+    /// Destinations to which connections crawl, and why.
+    pub crawling: &'a BTreeMap<Destination, Cause>,
+    /// Destinations that begin to stall per second when nothing is wrong.
+    pub rate: f64,
+}
+
+/// Counts the votes.
 ///
 /// For each destination, in order:
-/// 1. no connection in trouble: fine if data was acknowledged lately, else no vote
-/// 2. a segment as large as the one that waits got through to it after its last failure: fine
-/// 3. its last failure is old, and of the destinations that were stalled together with it at
+/// 1. no connection in trouble: crawling if much was lost lately, fine if data was acknowledged
+///    lately, else no vote
+/// 2. it began to stall in an event with others, and connections of its own got through again and
+///    again while others of its own failed: stalled; one of several paths behind the router is dead
+/// 3. a segment as large as the one that waits got through to it after its last failure: crawling
+///    or fine, as above
+/// 4. its last failure is old, and of the destinations that were stalled together with it at
 ///    least three have recovered since, and half as many as wait like it: no vote
-/// 4. it has been stalled for a minute, fewer than two others began to stall with it, and more
-///    destinations are fine than stalled: its own affair; walked-away peers and dead servers add
+/// 5. it has been stalled for half a minute, that began in no event with others, and segments as
+///    large got through to others since: its own affair; walked-away peers and dead servers add
 ///    up otherwise, since each stays for a quarter of an hour
-/// 5. otherwise stalled, with the cause of the connection that failed last
+/// 6. otherwise stalled, with the cause of the connection that failed last; half a vote when only
+///    orphans say so
 ///
-/// Destinations that were fine all along do not speak for those that are not: only a change does.
-pub fn tally<'a>(
-    connections: impl Iterator<Item = &'a Connection>,
-    passes: &Passes,
-    troubled: &Troubled,
-    now: Time,
-) -> Tally {
+/// Then, when all that are stalled belong to one site, nobody at that site does well, and others do:
+/// its own affair, too.
+pub fn tally(ballot: &Ballot<'_>, now: Time) -> Tally {
     let mut tally = Tally::default();
-    for destination in passes.heard_after(now.before(ACTIVE)) {
-        tally.votes.insert(destination, Vote::Fine);
+    for destination in ballot.passes.heard_after(now.before(ACTIVE)) {
+        tally
+            .votes
+            .insert(destination, ballot.progressing(destination));
     }
-    let stuck = by_destination(connections);
-    let onsets = Onsets::of(&stuck);
     let mut stale = Vec::new();
-    let mut alone = Vec::new();
-    for (destination, stuck) in stuck {
-        tally.surplus += stuck.connections - 1;
-        let failed_at = stuck.newest.failed_at();
-        let head = stuck.newest.sample.head;
-        let carried = passes.carried(destination, failed_at, head);
-        let vote = if carried {
-            Vote::Fine
-        } else {
-            Vote::Stalled(stuck.newest.cause)
+    for (destination, stuck) in ballot.stuck {
+        let Some(newest) = stuck.newest() else {
+            continue;
         };
-        tally.votes.insert(destination, vote);
-        if !carried && now.since(failed_at) > STALE {
-            stale.push((destination, stuck.newest));
-        }
-        let began = stuck.began();
-        if !carried && now.since(began) > ALONE && onsets.near(began) < QUORUM {
-            alone.push(destination);
-        }
-    }
-    let votes = tally.numbers();
-    if 2 * votes.stalled < votes.active {
-        for destination in alone {
-            tally.votes.insert(destination, Vote::Alone);
+        tally.surplus += number(stuck.0.len() - 1);
+        let vote = ballot.vote(*destination, stuck, newest, now);
+        tally.votes.insert(*destination, vote);
+        if matches!(vote, Vote::Stalled(_) | Vote::Orphaned(_))
+            && now.since(newest.failed_at()) > STALE
+        {
+            stale.push((*destination, newest));
         }
     }
     let waiting = stale.len();
     let overtaken: Vec<_> = stale
         .into_iter()
         .filter(|(_, newest)| {
-            let recovered = recovered_since(newest, passes, troubled, &tally);
+            let recovered = ballot.recovered_since(newest, &tally);
             recovered >= QUORUM && 2 * recovered >= waiting
         })
         .map(|(destination, _)| destination)
@@ -151,80 +200,98 @@ pub fn tally<'a>(
     for destination in overtaken {
         tally.votes.remove(&destination);
     }
+    excuse_a_dead_site(&mut tally);
     tally
 }
 
-/// How many destinations that were stalled together with `stuck` have recovered since it last
-/// failed, with segments as large as the one that it waits for.
-fn recovered_since(
-    stuck: &Connection,
-    passes: &Passes,
-    troubled: &Troubled,
-    tally: &Tally,
-) -> usize {
-    let (failed_at, head) = (stuck.failed_at(), stuck.sample.head);
-    passes
-        .heard_after(failed_at)
-        .filter(|other| tally.votes.get(other) == Some(&Vote::Fine))
-        .filter(|other| troubled.get(other).copied() >= stuck.waiting_since)
-        .filter(|other| passes.carried(*other, failed_at, head))
-        .count()
-}
+impl Ballot<'_> {
+    /// The vote of a destination that makes progress.
+    fn progressing(&self, destination: Destination) -> Vote {
+        let crawling = self.crawling.get(&destination);
+        crawling.map_or(Vote::Fine, |cause| Vote::Stalled(*cause))
+    }
 
-/// Connections in trouble, by destination.
-fn by_destination<'a>(
-    connections: impl Iterator<Item = &'a Connection>,
-) -> BTreeMap<Destination, Stuck<'a>> {
-    let mut stuck: BTreeMap<Destination, Stuck<'_>> = BTreeMap::new();
-    for connection in connections.filter(|connection| connection.counts()) {
-        let entry = stuck.entry(connection.destination).or_insert(Stuck {
-            newest: connection,
-            oldest: connection,
-            connections: 0,
-        });
-        entry.connections += 1;
-        if connection.failed_at() > entry.newest.failed_at() {
-            entry.newest = connection;
+    /// The vote of a destination with connections in trouble.
+    fn vote(&self, at: Destination, stuck: &Stuck<'_>, newest: &Connection, now: Time) -> Vote {
+        let began = stuck.began();
+        let event = self.onsets.is_event(began, self.rate);
+        let (failed_at, head) = (newest.failed_at(), newest.sample.head);
+        let receives = newest.cause == Cause::ReceiveHole;
+        if event && stuck.0.iter().any(|it| it.passed_by) {
+            return Vote::Stalled(newest.cause);
         }
-        if connection.waiting_since < entry.oldest.waiting_since {
-            entry.oldest = connection;
+        if !receives && self.passes.carried(at, failed_at, head) {
+            return self.progressing(at);
+        }
+        let settled = self.affairs.contains_key(&at);
+        let lonely = now.since(began) > ALONE && !event && self.passed_elsewhere(at, began, head);
+        if settled || lonely {
+            Vote::Alone
+        } else if stuck.0.iter().all(|it| it.sample.is_orphan()) {
+            Vote::Orphaned(newest.cause)
+        } else {
+            Vote::Stalled(newest.cause)
         }
     }
-    stuck
+
+    /// Whether a segment as large got through to another destination since.
+    fn passed_elsewhere(&self, at: Destination, began: Time, head: Option<u32>) -> bool {
+        let since = began.after(SLACK);
+        self.passes.carried_to(since, head).any(|other| other != at)
+    }
+
+    /// How many destinations that were stalled together with `stuck` have recovered since it last
+    /// failed, with segments as large as the one that it waits for.
+    fn recovered_since(&self, stuck: &Connection, tally: &Tally) -> usize {
+        let (failed_at, head) = (stuck.failed_at(), stuck.sample.head);
+        self.passes
+            .carried_to(failed_at, head)
+            .filter(|other| tally.votes.get(other) == Some(&Vote::Fine))
+            .filter(|other| self.troubled.get(other).copied() >= stuck.waiting_since)
+            .count()
+    }
 }
 
-struct Stuck<'a> {
-    newest: &'a Connection,
-    oldest: &'a Connection,
-    connections: u32,
+/// A provider of mail or content that is down takes many destinations along, all of one site.
+fn excuse_a_dead_site(tally: &mut Tally) {
+    let sites: BTreeSet<_> = tally.stalled().map(Destination::site).collect();
+    let mut only = sites.iter();
+    let (Some(site), None) = (only.next(), only.next()) else {
+        return;
+    };
+    let (here, others): (Vec<_>, Vec<_>) = tally.fine().partition(|it| it.site() == *site);
+    let sites: BTreeSet<_> = others.iter().map(|it| it.site()).collect();
+    if here.is_empty() && others.len() >= ELSEWHERE && sites.len() >= 2 {
+        let site = *site;
+        for (destination, vote) in &mut tally.votes {
+            if destination.site() == site {
+                *vote = Vote::Alone;
+            }
+        }
+    }
 }
 
-impl Stuck<'_> {
+/// The connections of one destination that are in trouble.
+#[derive(Debug, Clone, Default)]
+pub struct Stuck<'a>(pub Vec<&'a Connection>);
+
+impl<'a> Stuck<'a> {
+    /// The one that failed last.
+    fn newest(&self) -> Option<&'a Connection> {
+        self.0
+            .iter()
+            .copied()
+            .max_by_key(|it| (it.failed_at(), std::cmp::Reverse(it.sample.id)))
+    }
+
     /// When the destination began to stall.
-    fn began(&self) -> Time {
-        self.oldest.waiting_since.unwrap_or(self.oldest.sample.at)
+    pub fn began(&self) -> Time {
+        let began = |it: &&Connection| it.waiting_since.unwrap_or(it.sample.at);
+        self.0.iter().map(began).min().unwrap_or_default()
     }
 }
 
-/// When destinations began to stall, in order.
-struct Onsets(Vec<Time>);
-
-impl Onsets {
-    fn of(stuck: &BTreeMap<Destination, Stuck<'_>>) -> Self {
-        let mut onsets: Vec<_> = stuck.values().map(Stuck::began).collect();
-        onsets.sort_unstable();
-        Self(onsets)
-    }
-
-    /// How many began within a moment of `at`, itself included.
-    fn near(&self, at: Time) -> usize {
-        let from = self.0.partition_point(|it| *it < at.before(TOGETHER));
-        let to = self.0.partition_point(|it| *it <= at.after(TOGETHER));
-        to - from
-    }
-}
-
-fn count(length: usize) -> u32 {
+fn number(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
 
@@ -233,10 +300,11 @@ mod tests {
     use super::*;
     use crate::{
         engine::{
+            leg,
             passes::Pass,
             tests::{samples, world::destination},
         },
-        model::{ConnectionId, Phase, Sample},
+        model::{ConnectionId, Phase, Sample, TcpState},
     };
 
     const NOW: Time = Time(500_000_000_000);
@@ -276,6 +344,24 @@ mod tests {
         connections: &[Connection],
         passes: &[(u16, u64, u32)],
     ) -> Tally {
+        let troubled = troubled.clone();
+        let facts = Facts {
+            troubled,
+            ..Facts::default()
+        };
+        count(connections, passes, &facts)
+    }
+
+    /// What else bears on the votes.
+    #[derive(Default)]
+    struct Facts {
+        troubled: Troubled,
+        affairs: BTreeMap<Destination, Time>,
+        crawling: BTreeMap<Destination, Cause>,
+        rate: f64,
+    }
+
+    fn count(connections: &[Connection], passes: &[(u16, u64, u32)], facts: &Facts) -> Tally {
         let mut all = Passes::default();
         for (number, milliseconds, at_least) in passes {
             let (at, destination) = (ago(*milliseconds), destination(*number));
@@ -286,7 +372,20 @@ mod tests {
                 at_most: 1448,
             });
         }
-        tally(connections.iter(), &all, troubled, NOW)
+        let stuck = leg::stuck(connections.iter().filter(|it| it.counts()));
+        let mut onsets = Onsets::default();
+        let began = stuck.iter().map(|(it, stuck)| (*it, stuck.began()));
+        onsets.update(began.collect(), |_| false, NOW);
+        let ballot = Ballot {
+            stuck: &stuck,
+            passes: &all,
+            troubled: &facts.troubled,
+            onsets: &onsets,
+            affairs: &facts.affairs,
+            crawling: &facts.crawling,
+            rate: facts.rate,
+        };
+        tally(&ballot, NOW)
     }
 
     fn vote(tally: &Tally, number: u16) -> Option<Vote> {
@@ -300,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn rule_2_fine_when_a_segment_as_large_got_through_after_the_last_failure() {
+    fn rule_3_fine_when_a_segment_as_large_got_through_after_the_last_failure() {
         let stuck = [stuck(1, Cause::Blackhole, 1000)];
         let stalled = Some(Vote::Stalled(Cause::Blackhole));
         assert_eq!(vote(&votes(&stuck, &[(1, 999, 950)]), 1), Some(Vote::Fine));
@@ -322,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn rule_3_no_vote_when_untested_for_long_while_others_came_back() {
+    fn rule_4_no_vote_when_untested_for_long_while_others_came_back() {
         let stalled = Some(Vote::Stalled(Cause::Blackhole));
         let of = |failed, passes: &[(u16, u64, u32)]| {
             vote(&votes(&[stuck(1, Cause::Blackhole, failed)], passes), 1)
@@ -343,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn rule_3_needs_others_that_shared_the_trouble_and_enough_of_them() {
+    fn rule_4_needs_others_that_shared_the_trouble_and_enough_of_them() {
         let stalled = Some(Vote::Stalled(Cause::Blackhole));
         let three = [(2, 100, 950), (3, 100, 950), (4, 100, 950)];
         let one = [stuck(1, Cause::Blackhole, 8_001)];
@@ -363,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn rule_5_the_connection_that_failed_last_speaks_for_its_destination() {
+    fn rule_6_the_connection_that_failed_last_speaks_for_its_destination() {
         let mut second = stuck(1, Cause::Mtu, 500);
         second.sample.id = ConnectionId(99);
         let tally = votes(&[stuck(1, Cause::Blackhole, 1000), second], &[]);
@@ -373,9 +472,151 @@ mod tests {
             tally.numbers(),
             Votes {
                 active: 1,
-                stalled: 1
+                stalled: 1,
+                without: 0,
             }
         );
+    }
+
+    /// The same, since so long ago.
+    fn since(mut connection: Connection, milliseconds: u64) -> Connection {
+        connection.waiting_since = Some(ago(milliseconds));
+        connection
+    }
+
+    const STALLED: Option<Vote> = Some(Vote::Stalled(Cause::Blackhole));
+
+    #[test]
+    fn rule_1_much_lost_lately_is_crawling() {
+        let crawling = BTreeMap::from([
+            (destination(1), Cause::Loss),
+            (destination(2), Cause::ReturnPath),
+        ]);
+        let facts = Facts {
+            crawling,
+            ..Facts::default()
+        };
+        let tally = count(&[], &[(1, 100, 1), (3, 100, 1)], &facts);
+        assert_eq!(vote(&tally, 1), Some(Vote::Stalled(Cause::Loss)));
+        assert_eq!(vote(&tally, 2), None, "not heard of lately");
+        assert_eq!(vote(&tally, 3), Some(Vote::Fine));
+        let recovered = [stuck(1, Cause::Blackhole, 1000)];
+        let tally = count(&recovered, &[(1, 100, 950)], &facts);
+        assert_eq!(vote(&tally, 1), Some(Vote::Stalled(Cause::Loss)));
+    }
+
+    #[test]
+    fn rule_2_one_of_several_paths() {
+        let stuck = |number| since(stuck(number, Cause::Blackhole, 1000), 8000);
+        let three = [stuck(1), stuck(2), stuck(3)];
+        let of = |connections: &[Connection], passes: &[(u16, u64, u32)]| {
+            vote(&votes(connections, passes), 1)
+        };
+        let after = [(1, 500, 950)];
+        assert_eq!(of(&three, &after), Some(Vote::Fine));
+        let mut passed_by = three.clone();
+        passed_by[0].passed_by = true;
+        assert_eq!(of(&passed_by, &after), STALLED);
+        assert_eq!(of(&passed_by[..2], &after), Some(Vote::Fine), "no event");
+    }
+
+    #[test]
+    fn rule_5_a_stall_that_began_alone_is_its_own_affair() {
+        let lonely = since(stuck(1, Cause::Blackhole, 5000), 30_001);
+        let of = |connections: &[Connection], passes: &[(u16, u64, u32)]| {
+            vote(&votes(connections, passes), 1)
+        };
+        let elsewhere = [(2, 2000, 950)];
+        let one = [lonely.clone()];
+        assert_eq!(of(&one, &elsewhere), Some(Vote::Alone));
+        assert_eq!(of(&one, &[]), STALLED, "nobody else got through");
+        assert_eq!(of(&one, &[(2, 2000, 899)]), STALLED, "nothing as large");
+        assert_eq!(of(&one, &[(2, 30_000, 950)]), STALLED, "only at first");
+        let young = [since(lonely.clone(), 30_000)];
+        assert_eq!(of(&young, &elsewhere), STALLED, "not for long");
+        let beside = |number, began| since(stuck(number, Cause::Blackhole, 5000), began);
+        let event = [lonely.clone(), beside(3, 31_000), beside(4, 33_001)];
+        assert_eq!(of(&event, &elsewhere), STALLED, "three at once");
+        let apart = [lonely.clone(), beside(3, 31_000), beside(4, 33_002)];
+        assert_eq!(of(&apart, &elsewhere), Some(Vote::Alone));
+        let always = Facts {
+            rate: 1.0,
+            ..Facts::default()
+        };
+        let busy = count(&event, &elsewhere, &always);
+        assert_eq!(vote(&busy, 1), Some(Vote::Alone), "it is always like that");
+        let known = Facts {
+            affairs: BTreeMap::from([(destination(1), ago(0))]),
+            ..Facts::default()
+        };
+        let settled = count(&one, &[], &known);
+        assert_eq!(vote(&settled, 1), Some(Vote::Alone));
+        let nothing = Votes {
+            without: 1,
+            ..Votes::default()
+        };
+        assert_eq!(settled.numbers(), nothing, "it has no vote");
+    }
+
+    #[test]
+    fn rule_6_two_destinations_of_orphans_are_worth_one() {
+        let orphan = |number| {
+            let mut orphan = stuck(number, Cause::Blackhole, 1000);
+            orphan.sample.tcp_state = TcpState::LastAck;
+            orphan
+        };
+        let tally = votes(
+            &[orphan(1), orphan(2), orphan(3), stuck(4, Cause::Mtu, 9)],
+            &[],
+        );
+        let numbers = Votes {
+            active: 4,
+            stalled: 2,
+            without: 0,
+        };
+        assert_eq!(tally.numbers(), numbers);
+        assert_eq!(vote(&tally, 1), Some(Vote::Orphaned(Cause::Blackhole)));
+        let held = votes(&[orphan(1), stuck(1, Cause::Blackhole, 2000)], &[]);
+        assert_eq!(vote(&held, 1), STALLED);
+    }
+
+    #[test]
+    fn a_site_that_is_down_altogether_is_its_own_affair() {
+        let dead: Vec<_> = (256..266)
+            .map(|it| stuck(it, Cause::Blackhole, 1000))
+            .collect();
+        let others = [(1, 100, 950), (2, 100, 950), (513, 100, 950)];
+        assert_eq!(votes(&dead, &others).stalled().count(), 0);
+        assert_eq!(
+            votes(&dead, &others[..2]).stalled().count(),
+            10,
+            "two others"
+        );
+        let one_site = [(1, 100, 950), (2, 100, 950), (3, 100, 950)];
+        assert_eq!(votes(&dead, &one_site).stalled().count(), 10, "of one site");
+        let mut well = others.to_vec();
+        well.push((300, 100, 950));
+        assert_eq!(
+            votes(&dead, &well).stalled().count(),
+            10,
+            "some there do well"
+        );
+        let mut two = dead.clone();
+        two.push(stuck(1024, Cause::Blackhole, 1000));
+        assert_eq!(votes(&two, &others).stalled().count(), 11, "two sites");
+    }
+
+    #[test]
+    fn who_is_stalled_on_one_leg_is_stalled() {
+        let mut one = votes(&[stuck(1, Cause::Mtu, 9)], &[(2, 100, 1)]);
+        let other = votes(
+            &[stuck(2, Cause::Blackhole, 9)],
+            &[(1, 100, 1), (3, 100, 1)],
+        );
+        one.add(&other);
+        assert_eq!(vote(&one, 1), Some(Vote::Stalled(Cause::Mtu)));
+        assert_eq!(vote(&one, 2), STALLED);
+        assert_eq!(vote(&one, 3), Some(Vote::Fine));
     }
 
     #[test]

@@ -2,9 +2,11 @@
 //! quiet one.
 
 mod invariants;
+mod judgement;
 mod loud;
 mod naming;
 mod quiet;
+mod recording;
 mod recovery;
 pub(super) mod samples;
 mod sensors;

@@ -3,19 +3,31 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use super::{
-    Engine, attribute,
+    Engine, Record, attribute,
     classify::{self, Evidence},
+    connection::Connection,
     is_bad,
-    judge::{self, Opinion},
-    tally,
+    judge::{self, Opinion, Votes},
+    ledger,
+    leg::{self, Leg},
+    passes::Reach,
+    tally::{Tally, Vote},
 };
 use crate::{
-    model::{Cause, Phase, Scope, State, Transition},
+    model::{Cause, Destination, NextHop, Phase, Scope, State, Transition},
     time::Time,
 };
+
+/// After the host was suspended it takes this long until the network is up again.
+const WAKING: Duration = Duration::from_secs(3);
+/// How long another cause must prevail before it is the one that is told.
+const SETTLE_CAUSE: Duration = Duration::from_secs(2);
+/// Whatever is usual, more than this share of stalled destinations is not expected.
+const USUAL_AT_MOST: f64 = 0.25;
 
 impl Engine {
     /// Everything that is concluded, from the connections up.
@@ -23,26 +35,20 @@ impl Engine {
         self.judged_at = now;
         self.dirty_since = None;
         for record in self.upstreams.values_mut() {
-            record.passes.forget(now);
+            let baseline = record.baseline;
+            for leg in record.legs.values_mut() {
+                leg.forget(now);
+                leg.look_up(&baseline, now);
+            }
         }
         self.judge_connections(now, transitions);
+        self.count_votes(now);
+        self.excuse_the_remote();
+        let receiving = self.receiving();
         for (name, record) in &mut self.upstreams {
-            record.tally = tally::tally(
-                self.connections
-                    .values()
-                    .filter(|it| it.upstream.as_ref() == Some(name)),
-                &record.passes,
-                &record.troubled,
-                now,
-            );
-            let stalled = record.tally.stalled().map(|it| (it, now));
-            record.troubled.extend(stalled);
-            record
-                .troubled
-                .retain(|_, at| now.since(*at) < judge::FORGET);
-            record
-                .held
-                .update(judge::opinion(record.tally.numbers()), now);
+            record.sum_up();
+            let receiving = receiving.get(name).copied().unwrap_or_default();
+            record.held.update(record.opinion(receiving), now);
             // Only a sweep tells whether the repetition that an event announced got through: ask
             // before a worse state is entered.
             self.urgent |= !is_bad(record.state)
@@ -62,25 +68,129 @@ impl Engine {
         self.forget_upstreams(now);
     }
 
-    fn judge_connections(&mut self, now: Time, transitions: &mut Vec<Transition>) {
-        for connection in self.connections.values_mut() {
-            connection.judge(self.settings.stall_after, now);
+    /// The votes at each leg of each upstream.
+    fn count_votes(&mut self, now: Time) {
+        let mut stuck: BTreeMap<_, Vec<&Connection>> = BTreeMap::new();
+        let newest = self.generation;
+        // Whoever is stuck is shown by each sweep; who is not has moved on, or was overlooked and
+        // has a vote again at the next.
+        let in_trouble = self.connections.values().filter(|it| it.counts());
+        for connection in in_trouble.filter(|it| it.generation == newest) {
+            if let Some(upstream) = &connection.upstream {
+                let key = (upstream.clone(), connection.next_hop);
+                stuck.entry(key).or_default().push(connection);
+            }
         }
-        // Only upstreams with trouble are worth the work.
-        let troubled: BTreeSet<_> = self
-            .connections
-            .values()
-            .filter(|connection| connection.phase.is_some())
-            .filter_map(|connection| connection.upstream.clone())
-            .collect();
-        let reach: BTreeMap<_, _> = self
+        for (upstream, next_hop) in stuck.keys() {
+            if let Some(record) = self.upstreams.get_mut(upstream) {
+                record.legs.entry(*next_hop).or_default();
+            }
+        }
+        for (name, record) in &mut self.upstreams {
+            let bad_since = is_bad(record.state).then_some(record.since);
+            for (next_hop, leg) in &mut record.legs {
+                let here = stuck.remove(&(name.clone(), *next_hop)).unwrap_or_default();
+                let here = leg::stuck(here.into_iter());
+                leg.vote(&here, &record.baseline, bad_since, now);
+            }
+            record.legs.retain(|_, leg| !leg.is_empty());
+        }
+    }
+
+    /// Takes away the votes of destinations that are stalled through others that do well, too:
+    /// since then at least three have shown that there, and more than are stalled there.
+    fn excuse_the_remote(&mut self) {
+        let troubled: Vec<_> = self
             .upstreams
             .iter()
-            .filter(|(name, _)| troubled.contains(*name))
-            .map(|(name, record)| (name, record.passes.reach()))
+            .filter(|(_, it)| {
+                it.legs
+                    .values()
+                    .any(|leg| leg.tally.stalled().next().is_some())
+            })
+            .map(|(name, _)| name.clone())
             .collect();
+        let mut excused: Vec<(Arc<str>, Destination)> = Vec::new();
+        for this in &troubled {
+            for other in troubled.iter().filter(|other| *other != this) {
+                let (Some(here), Some(there)) =
+                    (self.upstreams.get(this), self.upstreams.get(other))
+                else {
+                    continue;
+                };
+                let shared: Vec<_> = here
+                    .stalls()
+                    .filter_map(|(at, began)| Some((at, began.max(there.began(at)?))))
+                    .collect();
+                let own = there.stalls().count() - shared.len();
+                let does_well = |began: Time| {
+                    let well: usize = there.legs.values().map(|leg| leg.well_since(began)).sum();
+                    well >= 3 && well > own
+                };
+                let remote = shared.into_iter().filter(|(_, began)| does_well(*began));
+                excused.extend(remote.map(|(at, _)| (this.clone(), at)));
+            }
+        }
+        for (upstream, at) in excused {
+            let legs = self
+                .upstreams
+                .get_mut(&upstream)
+                .map(|it| it.legs.values_mut());
+            for vote in legs
+                .into_iter()
+                .flatten()
+                .filter_map(|leg| leg.tally.votes.get_mut(&at))
+            {
+                if matches!(vote, Vote::Stalled(_) | Vote::Orphaned(_)) {
+                    *vote = Vote::Elsewhere;
+                }
+            }
+        }
+    }
+
+    /// Connections to which data arrives, by upstream.
+    fn receiving(&self) -> BTreeMap<Arc<str>, u32> {
+        let mut receiving = BTreeMap::new();
+        for (hop, counts) in &self.counts {
+            if let Some(hop) = hop.filter(|_| counts.receiving > 0) {
+                let (rules, interfaces) = (&self.settings.rules, &self.interfaces);
+                let name = attribute::upstream_of_hop(hop, rules, interfaces);
+                *receiving.entry(name).or_default() += counts.receiving;
+            }
+        }
+        receiving
+    }
+
+    fn judge_connections(&mut self, now: Time, transitions: &mut Vec<Transition>) {
+        let waking = self.resumed_at.map(|at| at.after(WAKING));
+        for connection in self.connections.values_mut().filter(|it| !it.is_well()) {
+            connection.judge(self.settings.stall_after, now);
+            connection.suspended |= waking.is_some_and(|at| connection.since() < Some(at));
+            let record = connection
+                .upstream
+                .as_ref()
+                .and_then(|it| self.upstreams.get(it));
+            if let Some(leg) = record.and_then(|it| it.legs.get(&connection.next_hop)) {
+                connection.compare(&leg.passes);
+            }
+        }
+        // Only legs with trouble are worth the work.
+        let mut reach: BTreeMap<_, Reach> = BTreeMap::new();
+        for connection in self.connections.values().filter(|it| it.phase.is_some()) {
+            let Some(name) = &connection.upstream else {
+                continue;
+            };
+            let key = (name.clone(), connection.next_hop);
+            let leg = self
+                .upstreams
+                .get(name)
+                .and_then(|it| it.legs.get(&connection.next_hop));
+            if let Some(leg) = leg.filter(|_| !reach.contains_key(&key)) {
+                reach.insert(key, leg.passes.reach());
+            }
+        }
         for (id, connection) in &mut self.connections {
-            let (Some(phase), Some(since)) = (connection.phase, connection.waiting_since) else {
+            let (Some(phase), Some(since)) = (connection.phase, connection.since()) else {
                 continue;
             };
             let mut evidence = Evidence::of(&connection.sample, since);
@@ -92,9 +202,15 @@ impl Engine {
                     .get(&(hop.netns, hop.interface))
                     .is_some_and(|interface| !interface.up);
             }
-            let reach = connection.upstream.as_ref().and_then(|it| reach.get(it));
-            if let (Some(reach), Some(head)) = (reach, connection.sample.head) {
-                evidence.passed = reach.since(since, head);
+            evidence.receiving = connection.is_receiving();
+            if let Some(name) = &connection.upstream {
+                let reach = reach.get(&(name.clone(), connection.next_hop));
+                if let (Some(reach), Some(head)) = (reach, connection.sample.head) {
+                    evidence.passed = reach.since(since, head);
+                }
+                let legs = self.upstreams.get(name).map(|record| &record.legs);
+                let leg = legs.and_then(|legs| legs.get(&connection.next_hop));
+                evidence.weather = leg.and_then(|leg| leg.weather);
             }
             (connection.cause, connection.because) = classify::cause(&evidence);
             let announce = phase == Phase::Stalled
@@ -115,7 +231,7 @@ impl Engine {
         let next: BTreeMap<Arc<str>, State> = self
             .upstreams
             .iter()
-            .map(|(name, it)| (name.clone(), it.held.next(it.state, now)))
+            .map(|(name, it)| (name.clone(), self.next_state(it, now)))
             .collect();
         let judged = next.values().filter(|state| **state != State::Idle).count();
         let bad = next.values().filter(|state| is_bad(**state)).count();
@@ -127,10 +243,7 @@ impl Engine {
         for (name, record) in &mut self.upstreams {
             let to = next.get(name).copied().unwrap_or(record.state);
             let from = record.state;
-            // While it is bad and nobody has a stall to show, the cause stays.
-            let cause = is_bad(to)
-                .then(|| record.tally.cause().or(record.cause))
-                .flatten();
+            let cause = record.next_cause(to, now);
             let scope = is_bad(to).then_some(scope);
             if (from, record.cause, record.scope) == (to, cause, scope) {
                 continue;
@@ -151,11 +264,39 @@ impl Engine {
                 to,
                 scope,
                 cause,
-                confidence: judge::confidence(to, votes),
+                confidence: judge::confidence(to, votes, record.usual),
                 stuck: u32::try_from(stuck).unwrap_or(u32::MAX),
                 stalled_destinations: votes.stalled,
-                active_destinations: votes.active,
+                active_destinations: votes.active + votes.without,
             });
+        }
+    }
+
+    /// The state after the present one. A worse one is entered only when a sweep confirms it, and
+    /// not while the host wakes up.
+    fn next_state(&self, record: &Record, now: Time) -> State {
+        let to = record.held.next(record.state, now);
+        let waking = self.resumed_at.is_some_and(|at| now < at.after(WAKING));
+        let enters = is_bad(to) && !is_bad(record.state);
+        if enters && (waking || !record.held.is_confirmed(self.swept_at, now)) {
+            return record.state;
+        }
+        to
+    }
+
+    /// Learns what is usual, at each sweep.
+    pub(super) fn learn(&mut self, now: Time) {
+        for record in self.upstreams.values_mut() {
+            let elapsed = now.since(record.learned_at);
+            record.learned_at = now;
+            let votes = record.tally.numbers();
+            if record.state == State::Ok
+                && record.held.opinion == Opinion::Normal
+                && now.since(record.held.since) >= judge::LEAVE
+            {
+                let stalled = f64::from(votes.stalled) / f64::from(votes.active.max(1));
+                record.baseline.learn(elapsed, stalled, record.lost(now));
+            }
         }
     }
 
@@ -183,5 +324,117 @@ impl Engine {
                 || record.state != State::Idle
                 || now.since(record.seen_at) < judge::FADE
         });
+    }
+}
+
+impl Record {
+    /// Adds the legs' votes up.
+    fn sum_up(&mut self) {
+        let mut tally = Tally::default();
+        let mut expected = 0.0;
+        for leg in self.legs.values() {
+            tally.add(&leg.tally);
+            expected += leg.expected;
+        }
+        let active = f64::from(tally.numbers().active.max(1));
+        self.usual = (2.0 * expected / active)
+            .min(USUAL_AT_MOST)
+            .max(self.baseline.expected_stalled());
+        self.tally = tally;
+    }
+
+    /// What the votes say, of all legs together and of each one; of those who send, and of those to
+    /// whom data arrives.
+    fn opinion(&self, receiving: u32) -> Opinion {
+        let votes = self.tally.numbers();
+        let holes = self.tally.causes().get(&Cause::ReceiveHole).copied();
+        let holes = u32::try_from(holes.unwrap_or_default()).unwrap_or(u32::MAX);
+        let mut opinion = judge::opinion(
+            Votes {
+                active: votes.active.saturating_sub(holes),
+                stalled: votes.stalled.saturating_sub(holes),
+                ..votes
+            },
+            self.usual,
+        );
+        if holes > 0 {
+            let votes = Votes {
+                active: votes.active.saturating_add(receiving),
+                stalled: holes,
+                ..votes
+            };
+            opinion = opinion.or(judge::opinion(votes, self.usual));
+        }
+        let most = 2 * votes.stalled >= votes.active;
+        let broken = self.legs.len() >= 2 && self.broken_leg().is_some();
+        if broken && !matches!(opinion, Opinion::Abnormal { .. }) {
+            opinion = Opinion::Abnormal { most };
+        }
+        opinion
+    }
+
+    /// The leg that is surely abnormal while all others that can be judged are not.
+    pub(super) fn broken_leg(&self) -> Option<NextHop> {
+        let opinion = |leg: &Leg| judge::opinion(leg.tally.numbers(), self.usual);
+        let (bad, rest): (Vec<_>, Vec<_>) = self
+            .legs
+            .iter()
+            .map(|(hop, leg)| (*hop, opinion(leg)))
+            .partition(|(_, opinion)| matches!(opinion, Opinion::Abnormal { .. }));
+        let well = rest.iter().any(|(_, opinion)| *opinion == Opinion::Normal);
+        match bad.as_slice() {
+            [(hop, _)] if well => *hop,
+            _ => None,
+        }
+    }
+
+    /// Share of transmissions that was lost lately, where enough was sent to tell.
+    pub(super) fn lost(&self, now: Time) -> Option<f64> {
+        let mut all = ledger::Trials::default();
+        for leg in self.legs.values() {
+            all.add(leg.ledger.lately(now));
+        }
+        all.share()
+    }
+
+    /// The cause to be told in this state. On entering a bad one it is the one that most stalls
+    /// have; another must prevail for a while. While nobody has a stall to show, it stays.
+    fn next_cause(&mut self, to: State, now: Time) -> Option<Cause> {
+        if !is_bad(to) {
+            self.other_cause = None;
+            return None;
+        }
+        let most = self.tally.cause();
+        let (Some(told), Some(most)) = (self.cause, most) else {
+            return most.or(self.cause);
+        };
+        if most == told {
+            self.other_cause = None;
+            return Some(told);
+        }
+        let since = match self.other_cause {
+            Some((other, since)) if other == most => since,
+            _ => now,
+        };
+        self.other_cause = Some((most, since));
+        Some(if now.since(since) >= SETTLE_CAUSE {
+            most
+        } else {
+            told
+        })
+    }
+
+    /// Stalled destinations and since when.
+    fn stalls(&self) -> impl Iterator<Item = (Destination, Time)> {
+        self.legs.values().flat_map(|leg| {
+            leg.tally
+                .stalled()
+                .filter_map(|at| Some((at, leg.began(at)?)))
+        })
+    }
+
+    /// Since when a destination is stalled.
+    fn began(&self, at: Destination) -> Option<Time> {
+        self.legs.values().filter_map(|leg| leg.began(at)).min()
     }
 }

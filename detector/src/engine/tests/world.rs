@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     config::Rule,
-    engine::{Attention, Engine, Settings},
+    engine::{Attention, Engine, Settings, baseline::Baseline},
     model::{
         ConnectionId, Counts, Destination, IfIndex, Input, Interface, NetnsId, NextHop, Origin,
         Reachability, Sample, Snapshot, Stall, State, Sweep, TcpState, Transition, Upstream,
@@ -70,6 +70,8 @@ struct Conn {
     probed_at: Option<Time>,
     stuck_since: Option<Time>,
     mapped: bool,
+    /// Its own path is dead.
+    hangs: bool,
 }
 
 impl Conn {
@@ -295,6 +297,7 @@ impl World {
                     probed_at: None,
                     stuck_since: None,
                     mapped: false,
+                    hangs: false,
                 };
                 shape(&mut conn);
                 let every = u64::try_from(conn.every.as_millis()).unwrap();
@@ -310,6 +313,22 @@ impl World {
     /// Nothing gets through any more.
     pub(super) fn hang(self, upstream: &str, destinations: Range<u16>) -> Self {
         self.break_with(upstream, destinations, Fault::Hang)
+    }
+
+    /// Connections whose number `hangs` lose everything from now on, their siblings nothing: one of
+    /// several paths behind the router is dead.
+    pub(super) fn hang_connections(mut self, upstream: &str, hangs: impl Fn(u64) -> bool) -> Self {
+        self.catch_up();
+        let index = self.upstream_index(upstream);
+        for conn in self
+            .conns
+            .values_mut()
+            .filter(|it| it.upstream == index && hangs(it.id))
+        {
+            conn.hangs = true;
+        }
+        self.schedule_all();
+        self
     }
 
     /// Segments with more than so many bytes vanish.
@@ -403,6 +422,18 @@ impl World {
             self.announce(index);
         }
         self
+    }
+
+    /// The daemon starts again with what it wrote down.
+    pub(super) fn restart_with(mut self, learned: BTreeMap<String, Baseline>) -> Self {
+        self = self.restart();
+        self.engine.remember(learned);
+        self
+    }
+
+    /// What the engine has learned.
+    pub(super) fn learned(&self) -> BTreeMap<String, Baseline> {
+        self.engine.learned()
     }
 
     pub(super) fn run(self, seconds: u64) -> Self {
@@ -506,6 +537,7 @@ impl World {
 
     fn open_way(&mut self, conn: &Conn) -> bool {
         match self.faults.get(&(conn.upstream, conn.destination)) {
+            _ if conn.hangs => false,
             None => true,
             Some(Fault::Hang | Fault::Silent | Fault::Firewall) => false,
             Some(Fault::Large(bytes)) => conn.largest() <= *bytes,
@@ -523,6 +555,7 @@ impl World {
         let now = self.now;
         for conn in self.conns.values_mut() {
             let open = !conn.outstanding()
+                && !conn.hangs
                 && !self.faults.contains_key(&(conn.upstream, conn.destination));
             if open || conn.outstanding() {
                 conn.write(now, open);
@@ -542,7 +575,7 @@ impl World {
         let Some(conn) = self.conns.get(&id) else {
             return;
         };
-        let faulty = self.faults.contains_key(&(conn.upstream, conn.destination));
+        let faulty = conn.hangs || self.faults.contains_key(&(conn.upstream, conn.destination));
         if let Some(timer) = conn.timer {
             self.timers.insert((timer, id));
         } else if faulty && !conn.every.is_zero() {

@@ -1,0 +1,122 @@
+//! PURE. What is usual at an upstream.
+//!
+//! **Invariant:** a bad day is never usual: nothing is learned while anything looks wrong, and what
+//! was learned is believed within limits only.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Share of destinations that is stalled at any moment although nothing is wrong with the
+/// upstream, at least: dead servers, walked-away peers. Measured: none up to 10 % loss, 2 % at 20 %.
+pub const STALLED: f64 = 0.02;
+/// The same at most, whatever was learned.
+const STALLED_AT_MOST: f64 = 0.10;
+/// Share of transmissions that is lost although nothing is wrong, at least.
+pub const LOST: f64 = 0.06;
+/// The same at most.
+const LOST_AT_MOST: f64 = 0.12;
+/// What was learned is believed with this much to spare.
+const MARGIN: f64 = 2.0;
+/// How long it takes to get used to something.
+const HALF_DAY: Duration = Duration::from_secs(12 * 3600);
+/// Between two looks at most; a longer gap says nothing of what was in it.
+const GAP: f64 = 30.0;
+
+/// What is usual at an upstream, as far as it was learned.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Baseline {
+    /// Mean share of active destinations that were stalled.
+    pub stalled: f64,
+    /// Mean share of transmissions that were lost.
+    pub lost: f64,
+    /// Seconds during which it was learned, at most half a day.
+    pub seconds: f64,
+}
+
+impl Baseline {
+    /// Learns from a moment at which nothing is wrong, `elapsed` after the one before: a mean at
+    /// first, a sliding one after half a day.
+    pub fn learn(&mut self, elapsed: Duration, stalled: f64, lost: Option<f64>) {
+        let elapsed = elapsed.as_secs_f64().min(GAP);
+        self.seconds = (self.seconds + elapsed).min(HALF_DAY.as_secs_f64());
+        if self.seconds <= 0.0 {
+            return;
+        }
+        let weight = elapsed / self.seconds;
+        self.stalled += weight * (stalled - self.stalled);
+        if let Some(lost) = lost {
+            self.lost += weight * (lost - self.lost);
+        }
+    }
+
+    /// Share of destinations that must be expected to be stalled.
+    pub fn expected_stalled(&self) -> f64 {
+        believed(self.stalled, STALLED, STALLED_AT_MOST)
+    }
+
+    /// Share of transmissions that must be expected to be lost.
+    pub fn expected_lost(&self) -> f64 {
+        believed(self.lost, LOST, LOST_AT_MOST)
+    }
+}
+
+/// What was learned, within limits; a file can hold anything.
+fn believed(learned: f64, least: f64, most: f64) -> f64 {
+    let share = MARGIN * learned;
+    if share.is_finite() {
+        share.clamp(least, most)
+    } else {
+        least
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn it_learns_a_mean_and_gets_used_to_changes_within_a_day() {
+        let mut baseline = Baseline::default();
+        for _ in 0..3600 {
+            baseline.learn(SECOND, 0.04, Some(0.01));
+        }
+        assert!((baseline.stalled - 0.04).abs() < 1e-9);
+        assert!((baseline.expected_stalled() - 0.08).abs() < 1e-9);
+        assert_eq!(baseline.expected_lost(), LOST);
+        for _ in 0..24 * 3600 {
+            baseline.learn(SECOND, 0.0, None);
+        }
+        assert!(baseline.stalled < 0.01);
+        assert!(
+            (baseline.lost - 0.01).abs() < 1e-9,
+            "nothing was said of it"
+        );
+    }
+
+    #[test]
+    fn whatever_was_learned_a_black_hole_is_not_usual() {
+        let mut baseline = Baseline::default();
+        baseline.learn(Duration::from_secs(86_400), 1.0, Some(1.0));
+        assert_eq!(baseline.expected_stalled(), STALLED_AT_MOST);
+        assert_eq!(baseline.expected_lost(), LOST_AT_MOST);
+        for wrong in [f64::NAN, f64::INFINITY, -1.0] {
+            let baseline = Baseline {
+                stalled: wrong,
+                lost: wrong,
+                seconds: wrong,
+            };
+            assert_eq!(baseline.expected_stalled(), STALLED);
+            assert_eq!(baseline.expected_lost(), LOST);
+        }
+    }
+
+    #[test]
+    fn nothing_is_learned_in_no_time() {
+        let mut baseline = Baseline::default();
+        baseline.learn(Duration::ZERO, 1.0, Some(1.0));
+        assert_eq!(baseline, Baseline::default());
+    }
+}

@@ -1,0 +1,140 @@
+//! PURE. What is remembered of one next hop of an upstream.
+//!
+//! An upstream with several next hops is judged leg by leg: where one of two routers is dead, each
+//! destination has connections that do well and connections that hang.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{
+    baseline::Baseline,
+    connection::Connection,
+    judge,
+    ledger::Ledger,
+    onsets::Onsets,
+    passes::Passes,
+    tally::{self, Ballot, Stuck, Tally, Troubled, Vote},
+};
+use crate::{
+    model::{Cause, Destination},
+    time::Time,
+};
+
+/// How long a stall of its own stays that without being asked again.
+const SETTLED: Duration = Duration::from_secs(40);
+
+/// One next hop of an upstream.
+#[derive(Debug, Clone, Default)]
+pub struct Leg {
+    /// What got through.
+    pub passes: Passes,
+    /// What had to be sent again.
+    pub ledger: Ledger,
+    /// When destinations began to stall.
+    onsets: Onsets,
+    /// When they were stalled last.
+    troubled: Troubled,
+    /// Destinations whose stall is their own affair, by when it began.
+    affairs: BTreeMap<Destination, Time>,
+    /// The votes.
+    pub tally: Tally,
+    /// Votes that must be expected to be stalls when nothing is wrong, as a number.
+    pub expected: f64,
+    /// Why it is slow altogether.
+    pub weather: Option<Cause>,
+}
+
+impl Leg {
+    /// Forgets what is too old.
+    pub fn forget(&mut self, now: Time) {
+        self.passes.forget(now);
+        self.ledger.forget(now);
+        self.troubled.retain(|_, at| now.since(*at) < judge::FORGET);
+    }
+
+    /// Brings [`Self::weather`] up to date.
+    pub fn look_up(&mut self, baseline: &Baseline, now: Time) {
+        self.weather = self.ledger.weather(baseline.expected_lost(), now);
+    }
+
+    /// Counts the votes anew. Usual is what was usual before `bad_since`.
+    pub fn vote(
+        &mut self,
+        stuck: &BTreeMap<Destination, Stuck<'_>>,
+        baseline: &Baseline,
+        bad_since: Option<Time>,
+        now: Time,
+    ) {
+        let began: BTreeMap<_, _> = stuck
+            .iter()
+            .map(|(it, stuck)| (*it, stuck.began()))
+            .collect();
+        self.affairs
+            .retain(|destination, at| began.get(destination) == Some(at));
+        let passes = &self.passes;
+        let recovered = |destination| passes.heard(destination, now.before(tally::ACTIVE));
+        self.onsets.update(began, recovered, now);
+        // What is in question now is not usual.
+        let until = bad_since.unwrap_or(now).before(tally::ALONE);
+        let rate = self.onsets.rate(until);
+        let crawling = self.ledger.crawling(baseline.expected_lost(), now);
+        self.tally = tally::tally(
+            &Ballot {
+                stuck,
+                passes: &self.passes,
+                troubled: &self.troubled,
+                onsets: &self.onsets,
+                affairs: &self.affairs,
+                crawling: &crawling,
+                rate,
+            },
+            now,
+        );
+        self.expected = rate * tally::ALONE.as_secs_f64();
+        for destination in self.tally.stalled() {
+            self.troubled.insert(destination, now);
+        }
+        for (destination, stuck) in stuck {
+            let alone = self.tally.votes.get(destination) == Some(&Vote::Alone);
+            if alone && now.since(stuck.began()) > SETTLED {
+                self.affairs.insert(*destination, stuck.began());
+            }
+        }
+    }
+
+    /// How many destinations have shown after `began` that they do well.
+    pub fn well_since(&self, began: Time) -> usize {
+        let since = began.after(tally::SLACK);
+        let heard = self.passes.heard_after(since);
+        heard
+            .filter(|it| self.tally.votes.get(it) == Some(&Vote::Fine))
+            .count()
+    }
+
+    /// When a stalled destination began to stall.
+    pub fn began(&self, destination: Destination) -> Option<Time> {
+        let stalled = self.tally.votes.get(&destination);
+        matches!(stalled, Some(Vote::Stalled(_) | Vote::Orphaned(_)))
+            .then(|| self.onsets.began(destination))
+            .flatten()
+    }
+
+    /// Whether nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.passes.is_empty() && self.tally.votes.is_empty() && self.troubled.is_empty()
+    }
+}
+
+/// Connections in trouble at one leg, by destination.
+pub fn stuck<'a>(
+    connections: impl Iterator<Item = &'a Connection>,
+) -> BTreeMap<Destination, Stuck<'a>> {
+    let mut stuck: BTreeMap<Destination, Stuck<'_>> = BTreeMap::new();
+    for connection in connections {
+        stuck
+            .entry(connection.destination)
+            .or_default()
+            .0
+            .push(connection);
+    }
+    stuck
+}

@@ -1,0 +1,178 @@
+//! PURE. When destinations began to stall: together, which is one event, or one by one, which is
+//! what peers that walk away look like.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use crate::{model::Destination, time::Time};
+
+/// What begins within this time of each other began together.
+pub const TOGETHER: Duration = Duration::from_secs(3);
+/// So many must begin together at least.
+const FEWEST: usize = 3;
+/// By chance so many begin together at most this often.
+const DOUBT: f64 = 1e-3;
+/// How far back the usual rate is looked for.
+const MEMORY: Duration = Duration::from_secs(600);
+/// In pieces of this length.
+const PIECE: u64 = 10_000_000_000;
+/// An outage is not usual: a piece counts twice the median at most, or this where that is more.
+const FEW: u32 = 2;
+/// Onsets that are remembered at most.
+const CAPACITY: usize = 4096;
+
+/// When destinations of one upstream began to stall, and did not recover.
+#[derive(Debug, Clone, Default)]
+pub struct Onsets {
+    /// Of destinations that are stalled now.
+    now: BTreeMap<Destination, Time>,
+    /// Sorted.
+    times: Vec<Time>,
+    /// Of those that ended without recovery.
+    past: VecDeque<Time>,
+}
+
+impl Onsets {
+    /// Takes in which destinations are stalled now and since when. Who is no longer among them has
+    /// recovered if `recovered` says so, else it went away and is remembered.
+    pub fn update(
+        &mut self,
+        stalled: BTreeMap<Destination, Time>,
+        recovered: impl Fn(Destination) -> bool,
+        now: Time,
+    ) {
+        for (destination, began) in &self.now {
+            if !stalled.contains_key(destination) && !recovered(*destination) {
+                self.past.push_back(*began);
+            }
+        }
+        let horizon = now.before(MEMORY);
+        self.past.retain(|began| *began >= horizon);
+        while self.past.len() > CAPACITY {
+            self.past.pop_front();
+        }
+        self.now = stalled;
+        self.times = self.now.values().chain(&self.past).copied().collect();
+        self.times.sort_unstable();
+    }
+
+    /// When a destination that is stalled now began to.
+    pub fn began(&self, destination: Destination) -> Option<Time> {
+        self.now.get(&destination).copied()
+    }
+
+    /// Onsets per second before `until`, as usual: what sticks out is cut off.
+    pub fn rate(&self, until: Time) -> f64 {
+        let pieces = usize::try_from(MEMORY.as_nanos() / u128::from(PIECE)).unwrap_or(1);
+        let mut counts = vec![0_u32; pieces];
+        let from = until.before(MEMORY);
+        let begin = self.times.partition_point(|it| *it < from);
+        let end = self.times.partition_point(|it| *it < until);
+        for began in &self.times[begin..end] {
+            let piece = usize::try_from((began.0 - from.0) / PIECE).unwrap_or(0);
+            if let Some(count) = counts.get_mut(piece) {
+                *count += 1;
+            }
+        }
+        counts.sort_unstable();
+        let most = counts.get(pieces / 2).map_or(FEW, |it| (2 * it).max(FEW));
+        let sum: u32 = counts.iter().map(|it| it.min(&most)).sum();
+        f64::from(sum) / MEMORY.as_secs_f64()
+    }
+
+    /// Whether what began at `began` is one event with others, when `rate` of them begin each second
+    /// anyway: a scan statistic (Naus 1965) over a window of twice [`TOGETHER`].
+    pub fn is_event(&self, began: Time, rate: f64) -> bool {
+        let from = self
+            .times
+            .partition_point(|it| *it < began.before(TOGETHER));
+        let to = self
+            .times
+            .partition_point(|it| *it <= began.after(TOGETHER));
+        let near = to - from;
+        let expected = rate * 2.0 * TOGETHER.as_secs_f64();
+        near >= FEWEST && poisson_tail(near - 1, expected) < DOUBT
+    }
+}
+
+/// The chance that `k` or more come when `mean` are expected.
+pub fn poisson_tail(k: usize, mean: f64) -> f64 {
+    if k == 0 {
+        return 1.0;
+    }
+    if mean <= 0.0 {
+        return 0.0;
+    }
+    // The lower part summed up, in logarithms: e^-mean leaves the range of a float at 700.
+    let mut term = -mean;
+    let mut below = 0.0;
+    for i in 0..k {
+        if i > 0 {
+            term += mean.ln() - (i as f64).ln();
+        }
+        below += term.exp();
+    }
+    (1.0 - below).clamp(0.0, 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::tests::world::destination;
+
+    const NOW: Time = Time(5_000_000_000_000);
+
+    fn ago(milliseconds: u64) -> Time {
+        NOW.before(Duration::from_millis(milliseconds))
+    }
+
+    fn onsets(times: impl IntoIterator<Item = Time>) -> Onsets {
+        let mut onsets = Onsets::default();
+        let stalled = (0..).map(destination).zip(times).collect();
+        onsets.update(stalled, |_| false, NOW);
+        onsets
+    }
+
+    #[test]
+    fn three_at_once_are_an_event_where_nothing_ever_happens() {
+        let three = onsets([ago(1000), ago(2000), ago(3000)]);
+        assert!(three.is_event(ago(2000), three.rate(NOW)));
+        assert!(!onsets([ago(1000), ago(2000)]).is_event(ago(1000), 0.0));
+        let apart = onsets([ago(1000), ago(5000), ago(9000)]);
+        assert!(!apart.is_event(ago(5000), 0.0));
+    }
+
+    #[test]
+    fn where_one_walks_away_each_second_six_at_once_are_no_event_and_fifty_are() {
+        let usual = (1..600).map(|it| ago(it * 1000));
+        let busy = onsets(usual.clone());
+        let rate = busy.rate(NOW);
+        assert!((0.8..1.1).contains(&rate), "{rate}");
+        assert!(!busy.is_event(ago(30_000), rate));
+        let broken = onsets(usual.chain((0..50).map(|it| ago(2000 + it * 10))));
+        let rate = broken.rate(NOW);
+        assert!(rate < 1.1, "{rate}: an outage is not usual");
+        assert!(broken.is_event(ago(2000), rate));
+    }
+
+    #[test]
+    fn who_recovers_was_no_loss_and_who_goes_away_was() {
+        let mut onsets = onsets([ago(100_000), ago(200_000), ago(300_000)]);
+        onsets.update(BTreeMap::new(), |it| it == destination(0), NOW);
+        assert_eq!(onsets.past.len(), 2);
+        onsets.update(BTreeMap::new(), |_| false, NOW.after(MEMORY));
+        assert_eq!(onsets.past.len(), 0);
+    }
+
+    #[test]
+    fn the_tail_is_that_of_the_textbook() {
+        assert!((poisson_tail(1, 1.0) - 0.632_120_6).abs() < 1e-6);
+        assert!((poisson_tail(3, 0.1) - 0.000_154_7).abs() < 1e-6);
+        assert_eq!(poisson_tail(0, 3.0), 1.0);
+        assert_eq!(poisson_tail(3, 0.0), 0.0);
+        assert!(poisson_tail(2000, 1000.0) < 1e-6);
+        assert!(poisson_tail(500, 1000.0) > 0.999);
+    }
+}
