@@ -19,8 +19,14 @@ use lab::simulator::{
     scenario::Scenario,
 };
 
-use table::Row;
+use row::Row;
 
+#[path = "judge/page.rs"]
+mod page;
+#[path = "judge/picture.rs"]
+mod picture;
+#[path = "judge/row.rs"]
+mod row;
 #[path = "judge/table.rs"]
 mod table;
 
@@ -48,6 +54,9 @@ pub(crate) struct Options {
     /// Tell what happens in that run
     #[arg(long, requires = "seed")]
     trace: bool,
+    /// Fill in the measured part of docs/judgement.md and draw its pictures
+    #[arg(long, conflicts_with_all = ["scenario", "quick"])]
+    write: bool,
     /// Folder with the scenarios
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios"))]
     scenarios: PathBuf,
@@ -71,6 +80,10 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         rows.push(measure(scenario, runs, days)?);
     }
     table::print(&rows, begun.elapsed());
+    if options.write {
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("docs");
+        page::write(&rows, runs, days, &docs)?;
+    }
     Ok(rows.iter().all(Row::is_met))
 }
 

@@ -76,9 +76,11 @@ impl Watcher {
         watcher
     }
 
-    /// It ends and starts again, and knows nothing.
+    /// It ends and starts again; what was learned is on disk, all else is forgotten.
     pub fn restart(&mut self, now: Nanos) {
+        let learned = self.engine.learned();
         self.engine = Engine::new(self.settings.clone(), Time(now));
+        self.engine.remember(learned);
         self.backlog.clear();
         self.swept_at = now.saturating_sub(SECOND);
         self.introduce(now);

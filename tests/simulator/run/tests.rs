@@ -73,3 +73,81 @@ fn what_turns_mean() {
         "too early"
     );
 }
+
+#[test]
+fn the_simpler_rules_alarm_in_a_black_hole_and_not_in_peace() {
+    let scenario = blackhole();
+    let broken = scenario.fault.clone().unwrap();
+    let outcome = with_fault(&scenario, &broken, 1, false);
+    assert!(
+        outcome.rules[0].is_some_and(|it| (3.0..5.0).contains(&it)),
+        "{outcome:?}"
+    );
+    assert!(outcome.rules[1].is_some_and(|it| it < 5.0), "{outcome:?}");
+    assert_eq!(outcome.rules_wrong, [false; 2]);
+    let peace = in_peace(&scenario, 1, 300 * SECOND, false);
+    assert_eq!(peace.rules, [0, 0]);
+}
+
+#[test]
+fn each_trap_can_be_set_and_the_host_lives_on() {
+    for trap in trap::ALL {
+        let word = format!("{trap:?}");
+        let kebab: String = word
+            .char_indices()
+            .flat_map(|(place, letter)| {
+                let dash = (place > 0 && letter.is_uppercase()).then_some('-');
+                dash.into_iter().chain(letter.to_lowercase())
+            })
+            .collect();
+        let scenario = scenario(&format!("[world]\ntraps = [\"{kebab}\"]\n"));
+        let mut world = population::build(&scenario, 3);
+        // Long before its time, and twice.
+        for second in [30, 60] {
+            world.plan(START + second * SECOND, Happening::Trap(trap, nanos(1e6)));
+        }
+        world.run_until(START + 120 * SECOND);
+        let snapped = world.snapped.iter().filter(|it| it.1 == trap).count();
+        assert!(snapped >= 2, "{trap:?}");
+        let sent: u64 = world.slots.iter().map(|it| it.connection.sender.una).sum();
+        assert!(sent > 100_000, "{trap:?}");
+    }
+}
+
+#[test]
+fn a_dead_destination_is_seen_and_nobody_is_blamed() {
+    let scenario = scenario("[world]\ndestinations = 20\nshared = 0.0\n");
+    let mut world = population::build(&scenario, 3);
+    world.plan(START + 30 * SECOND, Happening::Dead(0, true));
+    world.run_until(START + 60 * SECOND);
+    let stalls = world
+        .watcher
+        .engine()
+        .snapshot(detector::time::Time(world.now))
+        .stalls;
+    assert!(!stalls.is_empty());
+    assert!(
+        stalls
+            .iter()
+            .all(|stall| stall.destination == stalls[0].destination)
+    );
+    assert!(world.watcher.turns.iter().all(|turn| !is_bad(turn.to)));
+}
+
+#[test]
+fn a_pause_moves_the_clock_and_a_suspension_does_not() {
+    let scenario = scenario("[world]\n");
+    let mut world = population::build(&scenario, 3);
+    world.run_until(START + 10 * SECOND);
+    world.pause(100 * SECOND, true);
+    assert_eq!(world.now, START + 10 * SECOND);
+    world.pause(100 * SECOND, false);
+    assert_eq!(world.now, START + 110 * SECOND);
+    world.run_until(START + 200 * SECOND);
+    assert!(
+        world
+            .slots
+            .iter()
+            .all(|slot| !slot.connection.looks_wrong() || slot.connection.sender.timeouts < 3)
+    );
+}

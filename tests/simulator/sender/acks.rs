@@ -1,0 +1,134 @@
+//! What comes back, and what the sender makes of it.
+
+use super::{
+    super::{Nanos, random::Random, way::Way},
+    Ack, Burst, LARGEST_WINDOW, Mode, Sender, Timer,
+};
+
+impl Sender {
+    /// The peer acknowledges every second segment, and each that it has already at once. What an
+    /// acknowledgement says, the next says too: only the last ones matter.
+    pub(super) fn answer(&mut self, burst: &Burst, now: Nanos, way: &Way, random: &mut Random) {
+        if way.block.is_some() {
+            return;
+        }
+        let mut lost = |fate: &mut bool| std::mem::take(fate) || random.chance(way.ack_loss);
+        let mut duplicates = 0;
+        for _ in 0..burst.duplicates {
+            duplicates += u32::from(!lost(&mut self.ack_fate));
+        }
+        let mut upto = (duplicates > 0).then_some(self.arrivals);
+        let mut missed = 0;
+        while upto.is_none() && missed < burst.arrived {
+            if lost(&mut self.ack_fate) {
+                missed += 2;
+            } else {
+                upto = Some(self.arrivals - missed);
+            }
+        }
+        let Some(upto) = upto else {
+            return;
+        };
+        let late = (way.rtt as f64 * way.jitter * random.share()) as Nanos;
+        let earliest = self.acks.back().map_or(0, |ack| ack.at);
+        self.acks.push_back(Ack {
+            at: (now + way.rtt + late).max(earliest),
+            upto,
+            duplicates,
+            sent_at: now,
+        });
+    }
+
+    /// Takes in what has come back until `now`; whether the first segment moved.
+    pub fn hear(&mut self, now: Nanos, way: &Way, random: &mut Random) -> bool {
+        let mut moved = false;
+        while let Some(ack) = self.acks.front().copied().filter(|ack| ack.at <= now) {
+            self.acks.pop_front();
+            moved |= self.take(ack, now, way, random);
+        }
+        moved
+    }
+
+    fn take(&mut self, ack: Ack, now: Nanos, way: &Way, random: &mut Random) -> bool {
+        self.acked_at = now;
+        self.duplicates += ack.duplicates;
+        (self.probes, self.probed_at) = (0, None);
+        let newest = self.mark(&ack, now);
+        let gone = self.drop_acknowledged();
+        if let Some(newest) = newest {
+            self.give_up_before(newest);
+        }
+        if gone > 0 {
+            self.progress(gone, now - ack.sent_at);
+        }
+        if self.mode == Mode::Open && self.queue.iter().take(self.sent).any(|it| it.lost) {
+            self.mode = Mode::Recovery;
+            self.high = self.passed + self.sent as u64;
+            self.ssthresh = (self.cwnd * 0.7).max(2.0);
+            self.cwnd = self.ssthresh;
+        }
+        if self.sent == 0 {
+            self.timer = self.timer.filter(|(_, timer)| *timer == Timer::WindowProbe);
+        } else if gone > 0 {
+            self.arm(now, true);
+        }
+        self.push(now, way, random);
+        gone > 0
+    }
+
+    /// Notes what the peer has; the newest transmission of which that is now known.
+    fn mark(&mut self, ack: &Ack, now: Nanos) -> Option<(Nanos, u64)> {
+        let mut newest = None;
+        for (place, segment) in self.queue.iter_mut().take(self.sent).enumerate() {
+            if segment.sacked || segment.arrived == 0 || segment.arrived > ack.upto {
+                continue;
+            }
+            (segment.sacked, segment.lost) = (true, false);
+            // A repetition of a moment ago is not what was answered (`tcp_rack_advance`).
+            if segment.copies == 1 || now - segment.sent_at >= self.srtt * 9 / 10 {
+                newest = newest.max(Some((segment.sent_at, self.passed + place as u64)));
+            }
+        }
+        newest
+    }
+
+    fn drop_acknowledged(&mut self) -> u64 {
+        let mut gone = 0;
+        while self.sent > 0 && self.queue[0].sacked {
+            self.una += u64::from(self.queue[0].bytes);
+            self.queue.pop_front();
+            self.sent -= 1;
+            gone += 1;
+        }
+        self.passed += gone;
+        gone
+    }
+
+    /// What was sent before something that arrived is lost (RFC 8985, no reordering).
+    fn give_up_before(&mut self, newest: (Nanos, u64)) {
+        let passed = self.passed;
+        for (place, segment) in self.queue.iter_mut().take(self.sent).enumerate() {
+            if !segment.sacked && (segment.sent_at, passed + place as u64) < newest {
+                segment.lost = true;
+            }
+        }
+    }
+
+    fn progress(&mut self, gone: u64, rtt: Nanos) {
+        let error = rtt.abs_diff(self.srtt);
+        self.rttvar = (3 * self.rttvar + error) / 4;
+        self.srtt = (7 * self.srtt + rtt) / 8;
+        (self.timeouts, self.backoff, self.probing_tail) = (0, 0, false);
+        self.rto = self.first_rto();
+        if self.cwnd < self.ssthresh {
+            self.cwnd += gone as f64;
+        } else {
+            self.cwnd += gone as f64 / self.cwnd;
+        }
+        self.cwnd = self.cwnd.min(LARGEST_WINDOW);
+        if self.mode != Mode::Open && self.passed >= self.high {
+            self.mode = Mode::Open;
+            self.repeated_at = None;
+        }
+    }
+}
