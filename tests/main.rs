@@ -23,5 +23,7 @@ mod old;
 mod rubbish;
 #[path = "laboratory/scope.rs"]
 mod scope;
+#[path = "laboratory/traps.rs"]
+mod traps;
 #[path = "laboratory/world.rs"]
 mod world;

@@ -63,7 +63,7 @@ impl fmt::Display for Fault {
 }
 
 /// Everything but the two packets with which a connection opens.
-const ESTABLISHED: &str = "meta l4proto tcp tcp flags & syn != syn";
+pub(crate) const ESTABLISHED: &str = "meta l4proto tcp tcp flags & syn != syn";
 /// Acknowledgements without data, and short commands, are smaller.
 const SMALL: u16 = 100;
 
@@ -138,7 +138,7 @@ pub(crate) fn remove(lab: &Lab, upstream: &Upstream) -> Result<()> {
     ))
 }
 
-fn forward(rules: &str) -> String {
+pub(crate) fn forward(rules: &str) -> String {
     format!(
         "table inet fault {{\n\
          chain broken {{ type filter hook forward priority 0; policy accept;\n{rules};\n}}\n}}\n"

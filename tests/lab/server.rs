@@ -6,6 +6,7 @@
 //! | 9 | discard |
 //! | 25 | mail: greeting, commands, a body of a given length |
 //! | 81 | accepts and never reads |
+//! | 82 | reads a megabyte with a small buffer and nothing after that |
 //! | 8080 | reads a request and never answers |
 
 use std::{
@@ -34,11 +35,17 @@ pub const DISCARD: u16 = 9;
 pub const MAIL: u16 = 25;
 /// Never reads.
 pub const DEAF: u16 = 81;
+/// Reads a while and then no more.
+pub const SATED: u16 = 82;
 /// Never answers.
 pub const MUTE: u16 = 8080;
 
 /// Nothing that a client does takes longer; what does is a client that vanished.
 const PATIENCE: Duration = Duration::from_secs(1200);
+
+/// What [`SATED`] reads, in bytes, and the buffer that it does so with.
+const ENOUGH: u64 = 1 << 20;
+const SMALL_BUFFER: u32 = 32 << 10;
 
 /// All of them, on one thread; dropped, they are gone with their connections.
 #[derive(Debug)]
@@ -80,7 +87,7 @@ fn serve(
     ready: &mpsc::Sender<Result<()>>,
 ) {
     runtime.block_on(async {
-        for port in [MESSAGES, DISCARD, MAIL, DEAF, MUTE] {
+        for port in [MESSAGES, DISCARD, MAIL, DEAF, SATED, MUTE] {
             match listen(port) {
                 Ok(listener) => drop(tokio::spawn(accept(listener, port))),
                 Err(error) => return drop(ready.send(Err(error))),
@@ -95,6 +102,9 @@ fn listen(port: u16) -> Result<TcpListener> {
     // The IPv6 wildcard takes IPv4 as well.
     let socket = TcpSocket::new_v6()?;
     socket.set_reuseaddr(true)?;
+    if port == SATED {
+        socket.set_recv_buffer_size(SMALL_BUFFER)?;
+    }
     socket.bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))?;
     socket
         .listen(4096)
@@ -121,6 +131,10 @@ async fn talk(mut stream: TcpStream, port: u16) -> io::Result<()> {
         MESSAGES => messages(&mut stream).await?,
         MAIL => mail(&mut stream).await?,
         DEAF => std::future::pending().await,
+        SATED => {
+            swallow(&mut stream, ENOUGH).await?;
+            std::future::pending().await
+        }
         MUTE | DISCARD => drop(io::copy(&mut stream, &mut io::sink()).await?),
         _ => {}
     }
