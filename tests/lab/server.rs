@@ -6,7 +6,7 @@
 //! | 9 | discard |
 //! | 25 | mail: greeting, commands, a body of a given length |
 //! | 81 | accepts and never reads |
-//! | 82 | reads a megabyte with a small buffer and nothing after that |
+//! | 82 | reads a little, then gives most of its buffer away and reads nothing any more |
 //! | 8080 | reads a request and never answers |
 
 use std::{
@@ -17,6 +17,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use socket2::SockRef;
 use tokio::{
     io::{self, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpSocket, TcpStream},
@@ -43,9 +44,10 @@ pub const MUTE: u16 = 8080;
 /// Nothing that a client does takes longer; what does is a client that vanished.
 const PATIENCE: Duration = Duration::from_secs(1200);
 
-/// What [`SATED`] reads, in bytes, and the buffer that it does so with.
-const ENOUGH: u64 = 1 << 20;
-const SMALL_BUFFER: u32 = 32 << 10;
+/// What [`SATED`] reads, in bytes, and its buffer before and after that.
+const ENOUGH: u64 = 100_000;
+const BUFFER: u32 = 32 << 10;
+const SMALL_BUFFER: usize = 4 << 10;
 
 /// All of them, on one thread; dropped, they are gone with their connections.
 #[derive(Debug)]
@@ -103,7 +105,7 @@ fn listen(port: u16) -> Result<TcpListener> {
     let socket = TcpSocket::new_v6()?;
     socket.set_reuseaddr(true)?;
     if port == SATED {
-        socket.set_recv_buffer_size(SMALL_BUFFER)?;
+        socket.set_recv_buffer_size(BUFFER)?;
     }
     socket.bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))?;
     socket
@@ -133,6 +135,7 @@ async fn talk(mut stream: TcpStream, port: u16) -> io::Result<()> {
         DEAF => std::future::pending().await,
         SATED => {
             swallow(&mut stream, ENOUGH).await?;
+            SockRef::from(&stream).set_recv_buffer_size(SMALL_BUFFER)?;
             std::future::pending().await
         }
         MUTE | DISCARD => drop(io::copy(&mut stream, &mut io::sink()).await?),

@@ -62,7 +62,8 @@ pub enum Load {
         /// From one to the next.
         every: Duration,
     },
-    /// Connections whose peer reads a megabyte as fast as it comes and then nothing any more.
+    /// Connections whose peer reads a little, then gives most of its buffer away and reads nothing
+    /// any more: we write until nothing goes.
     Overfed(u16),
 }
 

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use lab::{Load, status::Status};
+use lab::{Load, namespace::Namespace, status::Status};
 
-use crate::world::{SOON, World, others_are_fine};
+use crate::world::{SOON, World, it_works, others_are_fine};
 
 #[path = "traps/clients.rs"]
 mod clients;
@@ -17,6 +17,8 @@ mod host;
 mod routes;
 #[path = "traps/weather.rs"]
 mod weather;
+#[path = "traps/windows.rs"]
+mod windows;
 
 /// So many connections to each destination, 4000 bytes every quarter of a second on each.
 const fn steady(connections: u16) -> Load {
@@ -47,6 +49,14 @@ fn excluded(status: &Status, name: &str, reason: &str) -> u32 {
     upstream
         .and_then(|it| it.excluded.get(reason).copied())
         .unwrap_or(0)
+}
+
+/// The lines that `ss` gives for these arguments.
+#[track_caller]
+fn ss(namespace: &Namespace, arguments: &[&str]) -> Vec<String> {
+    let output = it_works(namespace.output("ss", arguments));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines().map(str::to_owned).collect()
 }
 
 /// Whether the long tests are wanted in full.

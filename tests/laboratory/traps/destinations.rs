@@ -108,32 +108,6 @@ fn peers_that_walk_away_one_by_one_are_no_event_and_as_many_at_once_are() {
     turns_bad(&world, "provider-a", "blackhole");
 }
 
-/// Trap: a window that shrinks to nothing while much is in flight; the repetitions are probes.
-#[test]
-fn windows_that_shrink_with_data_in_flight_are_never_held_against_the_upstream() {
-    let Some(mut world) = World::new(2) else {
-        return;
-    };
-    world
-        .lab
-        .net
-        .sysctl(&[("ipv4/tcp_shrink_window", "1")])
-        .expect("peers may shrink their windows");
-    world.traffic(0, 0..20, Load::STEADY);
-    let overfed = world.traffic(1, 0..20, Load::Overfed(40));
-    world.watch();
-    world.until_traffic(SOON, "all are connected", |world| {
-        world.counters(overfed).connected() == 40
-    });
-    world.hold(Duration::from_secs(10), "nobody is blamed", all_quiet);
-    world.until(SOON, "the closed windows are shown", |status| {
-        excluded(status, "provider-b", "zero-window") >= 36
-    });
-    for stall in world.stalls(&["--upstream", "provider-b"]) {
-        assert_eq!(stall.cause, "zero-window", "{stall:?}");
-    }
-}
-
 /// Trap: one of several equal paths behind the router is dead, and every destination is reached all
 /// the same.
 #[test]
