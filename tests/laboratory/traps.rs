@@ -43,6 +43,15 @@ fn turns_bad(world: &World, name: &str, cause: &str) -> Status {
     })
 }
 
+/// Waits until each of so many connections has had about 16 answers: a handshake that came late makes
+/// the first round trip look like a second, and the first two timeouts take nine until it is forgotten.
+#[track_caller]
+fn round_trips_are_known(world: &World, traffic: usize, connections: u64) {
+    world.until_traffic(SOON, "round-trip times are known", |world| {
+        world.counters(traffic).messages() >= 16 * connections
+    });
+}
+
 /// How many connections of an upstream are left out for that reason.
 fn excluded(status: &Status, name: &str, reason: &str) -> u32 {
     let upstream = status.upstream(name);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lab::{Direction, Fault, Load, Plan, SocketOptions};
 
-use super::{ss, turns_bad};
+use super::{round_trips_are_known, ss, turns_bad};
 use crate::world::{SOON, World, all_quiet};
 
 /// Trap: thin streams, whose back-off stays zero for six timeouts.
@@ -31,9 +31,7 @@ fn timeouts_that_do_not_back_off_are_counted_all_the_same() {
     }));
     world.watch();
     world.all_ok();
-    world.until_traffic(SOON, "round-trip times are known", |world| {
-        world.counters(thin).messages() >= 20 * 16
-    });
+    round_trips_are_known(&world, thin, 20);
     world.break_(1, Fault::Blackhole(Direction::Both));
     world.until_traffic(SOON, "they repeat at the same pace", |world| {
         let sockets = ss(&world.lab.host, &["-Htni", "dst", "198.18.64.0/18"]);

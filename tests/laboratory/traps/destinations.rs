@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lab::{Direction, Family, Fault, Load, Partial, Plan};
 
-use super::{excluded, in_full, steady, turns_bad};
+use super::{excluded, in_full, round_trips_are_known, steady, turns_bad};
 use crate::world::{SOON, World, all_quiet, others_are_fine};
 
 /// Trap: tiny samples, where one of one is 100 %.
@@ -46,12 +46,10 @@ fn a_popular_remote_is_down() -> Option<World> {
     let both = [world.plan(&direct), world.plan(&around)];
     world.watch();
     world.all_ok();
-    // Until the first round trip, with a late handshake in it, is forgotten: then both ways notice
-    // at the same time.
-    world.until_traffic(SOON, "round-trip times are known", |world| {
-        both.iter()
-            .all(|it| world.counters(*it).messages() >= 8 * 20)
-    });
+    // Or else one way notices later than the other.
+    for traffic in both {
+        round_trips_are_known(&world, traffic, 8);
+    }
     for number in popular {
         world.also_break(0, Partial::PeerGone(number));
     }
@@ -121,9 +119,10 @@ fn one_dead_path_of_four_behind_the_router_is_found() {
         return;
     };
     world.traffic(0, 0..12, steady(8));
-    world.traffic(1, 0..12, steady(8));
+    let traffic = world.traffic(1, 0..12, steady(8));
     world.watch();
     world.all_ok();
+    round_trips_are_known(&world, traffic, 96);
     world.also_break(1, Partial::OnePathOfFour);
     let status = turns_bad(&world, "provider-b", "blackhole");
     let upstream = status.upstream("provider-b").expect("it is listed");

@@ -6,7 +6,7 @@ use lab::{
     Direction, Fault, Load, Options, Partial, Plan, SocketOptions, daemon::Naming, server::Server,
 };
 
-use super::{is_bad, steady, turns_bad};
+use super::{is_bad, round_trips_are_known, steady, turns_bad};
 use crate::world::{RECOVERY, SOON, START, World, all_quiet, it_works};
 
 /// Trap: a peer on the link itself, beside the provider's router: its own next hop.
@@ -91,7 +91,8 @@ fn two_next_hops() -> Option<World> {
         batch += &format!(" nexthop via {}", upstream.gateway);
     }
     it_works(host.ip(&(batch + "\n")));
-    world.traffic(0, 0..12, steady(8));
+    let traffic = world.traffic(0, 0..12, steady(8));
+    round_trips_are_known(&world, traffic, 96);
     Some(world)
 }
 
