@@ -14,12 +14,14 @@ mod detect;
 mod holder;
 #[path = "bench/idle.rs"]
 mod idle;
+#[path = "bench/judge.rs"]
+mod judge;
 #[path = "bench/quiet.rs"]
 mod quiet;
 #[path = "bench/report.rs"]
 mod report;
 
-/// Measure tcpstall in a laboratory of network namespaces (needs root)
+/// Measure tcpstall, in a laboratory of network namespaces (needs root) or in virtual time
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -34,6 +36,8 @@ enum Subject {
     Detect(detect::Options),
     /// What the daemon costs with many connections at rest
     Idle(idle::Options),
+    /// Made-up outages and days of peace in virtual time: what the judgement says (needs no root)
+    Judge(judge::Options),
     /// No false alarm under churn, loss, idle connections and slow readers
     Quiet(quiet::Options),
     /// Holds idle connections for `idle`, in a process with descriptors of its own
@@ -58,6 +62,7 @@ fn measure(subject: &Subject) -> Result<bool> {
     match subject {
         Subject::Detect(options) => detect::run(options),
         Subject::Idle(options) => idle::run(options),
+        Subject::Judge(options) => judge::run(options),
         Subject::Quiet(options) => quiet::run(options),
         Subject::Hold(options) => holder::run(options).map(|()| true),
     }

@@ -26,6 +26,7 @@ pub mod partial;
 pub mod server;
 #[path = "lab/signal.rs"]
 pub mod signal;
+pub mod simulator;
 #[path = "lab/status.rs"]
 pub mod status;
 #[path = "lab/traffic.rs"]

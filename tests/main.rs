@@ -9,20 +9,28 @@ mod cli;
 mod configuration;
 #[path = "laboratory/exclusions.rs"]
 mod exclusions;
+#[path = "laboratory/explain.rs"]
+mod explain;
 #[path = "laboratory/families.rs"]
 mod families;
 #[path = "laboratory/faults.rs"]
 mod faults;
 #[path = "laboratory/host.rs"]
 mod host;
+#[path = "laboratory/incidents.rs"]
+mod incidents;
 #[path = "laboratory/life.rs"]
 mod life;
 #[path = "laboratory/old.rs"]
 mod old;
+#[path = "laboratory/recording.rs"]
+mod recording;
 #[path = "laboratory/rubbish.rs"]
 mod rubbish;
 #[path = "laboratory/scope.rs"]
 mod scope;
+#[path = "laboratory/sensors.rs"]
+mod sensors;
 #[path = "laboratory/traps.rs"]
 mod traps;
 #[path = "laboratory/world.rs"]

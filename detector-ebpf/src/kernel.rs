@@ -18,8 +18,8 @@ use aya_ebpf::{
     },
 };
 use detector_ebpf::{
-    ABSENT, AF_INET, AF_INET6, GATEWAY_ON_LINK, GATEWAY_UNKNOWN, Offsets, RawNextHop, RawSampled,
-    RawSock, Settings,
+    ABSENT, AF_INET, AF_INET6, Column, GATEWAY_ON_LINK, GATEWAY_UNKNOWN, Offsets, RawCounts,
+    RawNextHop, RawSampled, RawSock, RawStream, Settings,
 };
 
 /// Written by the daemon before the programs are loaded; the verifier sees constants.
@@ -34,10 +34,21 @@ static SETTINGS: Global<Settings> = Global::new(Settings {
     report_timeouts: 0,
     has_err: 0,
     may_probe: 0,
+    handshake_timeouts: 0,
+    hole_jiffies: 0,
+    receiving_jiffies: 0,
+    silent_jiffies: 0,
+    silent_until_jiffies: 0,
+    stream_jiffies: 0,
+    stream_bytes: 0,
 });
 
 /// `RTF_GATEWAY`, `include/uapi/linux/ipv6_route.h`.
 const RTF_GATEWAY: u32 = 0x0002;
+/// `TCP_ESTABLISHED`, `include/net/tcp_states.h`.
+const ESTABLISHED: u8 = 1;
+/// `TCP_SYN_SENT`.
+const SYN_SENT: u8 = 2;
 /// Levels of the tree of unacknowledged segments that are walked: enough for any window.
 const TREE_DEPTH: u32 = 24;
 
@@ -131,7 +142,8 @@ impl Walk {
         unsafe { (*(*self.0).meta).session }
     }
 
-    /// The connection that the walk is at; `None` at the end and for what is not a connection.
+    /// The connection that the walk is at, also one that we are opening; `None` at the end and for
+    /// what is not a connection.
     #[inline(always)]
     pub(crate) fn connection(self) -> Option<Sock> {
         // SAFETY: as above.
@@ -140,7 +152,8 @@ impl Walk {
             return None;
         }
         // Requests and time-wait entries are smaller than a socket: look before casting.
-        if !past_handshake(load!(common, state as u8)) {
+        let state = load!(common, state as u8);
+        if state != SYN_SENT && !past_handshake(state) {
             return None;
         }
         Sock::from_common(common)
@@ -192,6 +205,39 @@ impl Sock {
         past_handshake(load!(self.0, state as u8))
     }
 
+    /// Whether we are opening it and the peer has not answered.
+    #[inline(always)]
+    pub(crate) fn is_opening(self) -> bool {
+        load!(self.0, state as u8) == SYN_SENT
+    }
+
+    /// Timeouts without progress.
+    #[inline(always)]
+    pub(crate) fn timeouts(self) -> u8 {
+        load!(self.0, retransmits as u8)
+    }
+
+    /// Identity of the socket.
+    #[inline(always)]
+    pub(crate) fn cookie(self) -> u64 {
+        // SAFETY: a socket that the verifier knows.
+        unsafe { bpf_get_socket_cookie(self.0.cast_mut().cast()) }
+    }
+
+    /// Whether the application has read all that arrived and neither side has closed: nothing on
+    /// this host keeps the peer from sending.
+    #[inline(always)]
+    pub(crate) fn is_all_ears(self) -> bool {
+        load!(self.0, state as u8) == ESTABLISHED
+            && load!(self.0, copied_seq as u32) == load!(self.0, rcv_nxt as u32)
+    }
+
+    /// Size of the segments that arrive; 0 when it is not known.
+    #[inline(always)]
+    pub(crate) fn arriving_size(self) -> u32 {
+        u32::from(load!(self.0, rcv_mss as u16))
+    }
+
     /// Number of the network namespace.
     #[inline(always)]
     pub(crate) fn netns(self) -> u32 {
@@ -204,14 +250,22 @@ impl Sock {
     pub(crate) fn vitals(self) -> Vitals {
         Vitals {
             outstanding: load!(self.0, write_seq as u32) != load!(self.0, snd_una as u32),
-            timeouts: load!(self.0, retransmits as u8),
+            timeouts: self.timeouts(),
             pending: load!(self.0, pending as u8),
             backoff: load!(self.0, backoff as u8),
             probes: load!(self.0, probes_out as u8),
             sent_at: load!(self.0, lsndtime as u32),
             received_at: load!(self.0, lrcvtime as u32),
+            received: load!(self.0, bytes_received as u64),
+            hole: self.hole(),
             segments_out: load!(self.0, data_segs_out as u32),
         }
+    }
+
+    /// Whether data has arrived behind a hole.
+    #[inline(always)]
+    fn hole(self) -> bool {
+        !follow!(self.0, out_of_order).is_null()
     }
 
     /// The next hop of the cached route.
@@ -294,7 +348,7 @@ impl Sock {
         // that its old content does not matter. It is too large for the stack.
         let out = unsafe { &mut *out };
         out.kind = kind;
-        out.cookie = cookie(sk);
+        out.cookie = self.cookie();
         out.observed_ns = nanoseconds();
         out.jiffies = jiffies();
         out.bytes_acked = load!(sk, bytes_acked as u64);
@@ -305,6 +359,7 @@ impl Sock {
         out.gateway_family = next_hop.gateway_family as u16;
         out.netns = next_hop.netns;
         out.ifindex = next_hop.ifindex;
+        out.bound_dev_if = load!(sk, bound_dev_if as u32);
         out.mark = load!(sk, mark as u32);
         out.uid = load!(sk, uid as u32);
         out.snd_una = load!(sk, snd_una as u32);
@@ -313,7 +368,7 @@ impl Sock {
         out.rcv_nxt = load!(sk, rcv_nxt as u32);
         out.snd_wnd = load!(sk, snd_wnd as u32);
         out.packets_out = load!(sk, packets_out as u32);
-        out.sacked_out = load!(sk, sacked_out as u32);
+        out.dsack_dups = load!(sk, dsack_dups as u32);
         out.mss_cache = load!(sk, mss_cache as u32);
         out.rto = load!(sk, rto as u32);
         out.srtt_us = load!(sk, srtt_us as u32);
@@ -334,6 +389,8 @@ impl Sock {
         out.backoff = load!(sk, backoff as u8);
         out.pending = load!(sk, pending as u8);
         out.probes_out = load!(sk, probes_out as u8);
+        out.hole = u8::from(self.hole());
+        out.reserved = [0; 3];
         out.head_len = self.head_len();
         if self.is_ipv4() {
             write_mapped(&mut out.local, load!(sk, local4 as u32));
@@ -411,6 +468,8 @@ pub(crate) struct Vitals {
     pub(crate) probes: u8,
     pub(crate) sent_at: u32,
     pub(crate) received_at: u32,
+    pub(crate) received: u64,
+    pub(crate) hole: bool,
     pub(crate) segments_out: u32,
 }
 
@@ -436,13 +495,6 @@ fn write_mapped(out: &mut [u8; 16], address: u32) {
         );
         ptr::write(out.as_mut_ptr().cast::<u32>().add(3), address);
     }
-}
-
-/// Identity of the socket.
-#[inline(always)]
-fn cookie(sock: *const u8) -> u64 {
-    // SAFETY: a socket that the verifier knows.
-    unsafe { bpf_get_socket_cookie(sock.cast_mut().cast()) }
 }
 
 /// The kernel's monotonic clock.
@@ -477,11 +529,18 @@ pub(crate) fn sampled_in(sampled: *const RawSampled, session: u64) -> u64 {
     }
 }
 
-/// Adds one. Walks do not overlap, so no other CPU counts at the same time.
+/// What is remembered of a stream. Walks do not overlap, so nobody else writes it.
 #[inline(always)]
-pub(crate) fn increment(slot: *mut u32) {
-    // SAFETY: a value of a map, checked by the verifier.
-    unsafe { *slot += 1 }
+pub(crate) fn stream<'a>(stream: *mut RawStream) -> &'a mut RawStream {
+    // SAFETY: a value of a map, checked by the verifier; the kernel keeps it in place.
+    unsafe { &mut *stream }
+}
+
+/// Adds one to a column. Walks do not overlap, so no other CPU counts at the same time.
+#[inline(always)]
+pub(crate) fn increment(counts: *mut RawCounts, column: Column) {
+    // SAFETY: a value of a map, checked by the verifier; it has a place for every column.
+    unsafe { *counts.cast::<u32>().add(column as usize) += 1 }
 }
 
 /// Adds one to a counter of this CPU.

@@ -16,6 +16,9 @@ pub const MAX_NEXT_HOPS: u32 = 4096;
 /// Destinations for which a sweep remembers how many samples it has sent. When it forgets some,
 /// more samples than needed are sent: a cost, never an error.
 pub const MAX_DESTINATIONS: u32 = 16384;
+/// Connections to which data streams and that a sweep remembers. One that is forgotten is not
+/// counted when it falls silent.
+pub const MAX_STREAMS: u32 = 16384;
 
 /// A [`RawSock`] that an iterator wrote because the connection looks wrong.
 pub const KIND_SUSPICIOUS: u8 = 0;
@@ -93,8 +96,8 @@ pub struct RawSock {
     pub snd_wnd: u32,
     /// Segments in flight.
     pub packets_out: u32,
-    /// Segments that the peer has reported out of order.
-    pub sacked_out: u32,
+    /// Segments that arrived at the peer more than once, as it has reported.
+    pub dsack_dups: u32,
     /// Maximum segment size in use.
     pub mss_cache: u32,
     /// Retransmission timeout, in jiffies.
@@ -107,7 +110,7 @@ pub struct RawSock {
     pub lsndtime: u32,
     /// Last acknowledgement that arrived, in jiffies.
     pub rcv_tstamp: u32,
-    /// Last data that arrived, in jiffies.
+    /// Last data that arrived in order, in jiffies.
     pub lrcvtime: u32,
     /// First unanswered window probe of this episode, in jiffies; 0: none.
     pub probes_tstamp: u32,
@@ -123,6 +126,8 @@ pub struct RawSock {
     pub err: i32,
     /// Soft error of the socket (an errno).
     pub err_soft: i32,
+    /// Interface that the socket is bound to; 0: none.
+    pub bound_dev_if: u32,
     /// Local port, host order.
     pub local_port: u16,
     /// Remote port, host order.
@@ -141,8 +146,12 @@ pub struct RawSock {
     pub pending: u8,
     /// Unanswered window probes.
     pub probes_out: u8,
+    /// 1 when data has arrived behind a hole, else 0.
+    pub hole: u8,
+    /// Zero: the size is a multiple of eight.
+    pub reserved: [u8; 3],
 }
-const _: () = assert!(size_of::<RawSock>() == 216);
+const _: () = assert!(size_of::<RawSock>() == 224);
 
 /// Where a connection is sent: the key under which a sweep counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,8 +177,9 @@ pub struct RawNextHop {
 }
 const _: () = assert!(size_of::<RawNextHop>() == 28);
 
-/// What one sweep counted at one next hop. Every connection is in exactly one of these, and
-/// [`RawCounts::suspicious`] ones are also written out.
+/// What one sweep counted at one next hop. Every connection past the handshake is in exactly one of
+/// the first five, and [`RawCounts::suspicious`] ones are also written out. The programs count by
+/// place: the order is [`Column`]'s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 #[cfg_attr(
@@ -192,8 +202,36 @@ pub struct RawCounts {
     pub waiting: u32,
     /// Nothing sent for a while, and the last word was the peer's.
     pub idle: u32,
+    /// Not past the handshake: the first segment was sent again and again.
+    pub handshakes: u32,
+    /// Past the handshake, and data has arrived lately.
+    pub receiving: u32,
+    /// Past the handshake, and data that had streamed in has stopped, see [`RawStream`].
+    pub fell_silent: u32,
 }
-const _: () = assert!(size_of::<RawCounts>() == 20);
+const _: () = assert!(size_of::<RawCounts>() == 32);
+
+/// The columns of [`RawCounts`], in its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Column {
+    /// [`RawCounts::suspicious`].
+    Suspicious = 0,
+    /// [`RawCounts::busy`].
+    Busy = 1,
+    /// [`RawCounts::app_limited`].
+    AppLimited = 2,
+    /// [`RawCounts::waiting`].
+    Waiting = 3,
+    /// [`RawCounts::idle`].
+    Idle = 4,
+    /// [`RawCounts::handshakes`].
+    Handshakes = 5,
+    /// [`RawCounts::receiving`].
+    Receiving = 6,
+    /// [`RawCounts::fell_silent`].
+    FellSilent = 7,
+}
 
 impl RawCounts {
     /// Nothing counted yet.
@@ -203,6 +241,9 @@ impl RawCounts {
         app_limited: 0,
         waiting: 0,
         idle: 0,
+        handshakes: 0,
+        receiving: 0,
+        fell_silent: 0,
     };
 }
 
@@ -226,6 +267,29 @@ pub struct RawSampled {
     /// Samples sent.
     pub count: u64,
 }
+
+/// What the sweeps remember of a connection to which data streams.
+///
+/// The kernel does not say whether a reply is complete. What it does say is how large the segments
+/// are: a sender that has more to send fills each, and the last one of a reply is rarely full. So the
+/// bytes of the last interval in which any arrived are a multiple of the segment size in the middle,
+/// and at the end they are not. A sender that is slower than the path sends small segments in the
+/// middle, too: it is not counted when it stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct RawStream {
+    /// Since when every sweep has found that data arrives, in jiffies.
+    pub since: u32,
+    /// The newest sweep that found that, in jiffies.
+    pub seen: u32,
+    /// Low half of the bytes received at the newest sweep that found more of them.
+    pub bytes: u32,
+    /// The same, one such sweep earlier.
+    pub bytes_before: u32,
+    /// 1 when a sweep found that nothing had arrived lately, else 0.
+    pub paused: u32,
+}
+const _: () = assert!(size_of::<RawStream>() == 20);
 
 /// Per-CPU counters of what the programs could not do. Indices of the `COUNTERS` map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -256,8 +320,23 @@ pub struct Settings {
     pub has_err: u32,
     /// 1 when `bpf_probe_read_kernel` may be used; without it gateways and head sizes are unknown.
     pub may_probe: u32,
+    /// From how many timeouts on a handshake is counted.
+    pub handshake_timeouts: u32,
+    /// A connection is written when data waits behind a hole and none came in order for so many
+    /// jiffies: reordered packets are no hole.
+    pub hole_jiffies: u32,
+    /// Data has arrived lately when it did within this many jiffies.
+    pub receiving_jiffies: u32,
+    /// A stream has fallen silent from this many jiffies without data on.
+    pub silent_jiffies: u32,
+    /// And is no longer counted after this many.
+    pub silent_until_jiffies: u32,
+    /// Data streams in when it has arrived for this many jiffies.
+    pub stream_jiffies: u32,
+    /// And so many bytes have come since the connection began.
+    pub stream_bytes: u32,
 }
-const _: () = assert!(size_of::<Settings>() == 24);
+const _: () = assert!(size_of::<Settings>() == 52);
 
 macro_rules! offsets {
     ($($(#[$doc:meta])* $name:ident: $width:literal $path:literal $(| $more:literal)*;)*) => {
@@ -324,6 +403,8 @@ offsets! {
     net_inum: 4 "net.ns.inum";
     /// Cached route.
     dst_cache: 8 "sock.sk_dst_cache";
+    /// Interface that the socket is bound to.
+    bound_dev_if: 4 "sock_common.skc_bound_dev_if";
     /// Mark.
     mark: 4 "sock.sk_mark";
     /// Owner.
@@ -372,7 +453,9 @@ offsets! {
     probes_tstamp: 4 "inet_connection_sock.icsk_probes_tstamp";
     /// User timeout.
     user_timeout: 4 "inet_connection_sock.icsk_user_timeout";
-    /// Last data that arrived.
+    /// Size of the segments that arrive.
+    rcv_mss: 2 "inet_connection_sock.icsk_ack.rcv_mss";
+    /// Last data that arrived in order.
     lrcvtime: 4 "inet_connection_sock.icsk_ack.lrcvtime";
     /// When the timer fires.
     timer_expires: 8 "inet_connection_sock.icsk_timeout"
@@ -390,8 +473,12 @@ offsets! {
     snd_wnd: 4 "tcp_sock.snd_wnd";
     /// Segments in flight.
     packets_out: 4 "tcp_sock.packets_out";
-    /// Segments reported out of order.
-    sacked_out: 4 "tcp_sock.sacked_out";
+    /// Segments that arrived more than once.
+    dsack_dups: 4 "tcp_sock.dsack_dups";
+    /// Root of the queue of segments that arrived behind a hole.
+    out_of_order: 8 "tcp_sock.out_of_order_queue.rb_node";
+    /// Next sequence number that the application has not read.
+    copied_seq: 4 "tcp_sock.copied_seq";
     /// Segment size.
     mss_cache: 4 "tcp_sock.mss_cache";
     /// Smoothed round-trip time.

@@ -14,8 +14,9 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use detector_ebpf::{
-    COUNTERS, Counter, KIND_ACTIVE, KIND_CLOSED, KIND_SUSPICIOUS, KIND_TIMEOUT, MAX_DESTINATIONS,
-    MAX_NEXT_HOPS, RING_BYTES, RawCounts, RawDestination, RawNextHop, RawSampled, RawSock,
+    COUNTERS, Column, Counter, KIND_ACTIVE, KIND_CLOSED, KIND_SUSPICIOUS, KIND_TIMEOUT,
+    MAX_DESTINATIONS, MAX_NEXT_HOPS, MAX_STREAMS, RING_BYTES, RawCounts, RawDestination,
+    RawNextHop, RawSampled, RawSock, RawStream,
 };
 use kernel::{IterContext, Sock, Vitals, Walk, setting};
 
@@ -31,6 +32,8 @@ static NEXT_HOPS: HashMap<RawNextHop, RawCounts> = HashMap::with_max_entries(MAX
 #[map]
 static SAMPLED: LruHashMap<RawDestination, RawSampled> =
     LruHashMap::with_max_entries(MAX_DESTINATIONS, 0);
+#[map]
+static STREAMS: LruHashMap<u64, RawStream> = LruHashMap::with_max_entries(MAX_STREAMS, 0);
 #[map]
 static SCRATCH: PerCpuArray<RawSock> = PerCpuArray::with_max_entries(1, 0);
 
@@ -83,7 +86,9 @@ fn sweep(context: *const IterContext) -> i32 {
 #[inline(always)]
 fn visit(walk: Walk) -> Option<()> {
     let sock = walk.connection()?;
-    let vitals = sock.vitals();
+    if sock.is_opening() && u32::from(sock.timeouts()) < setting!(handshake_timeouts) {
+        return None;
+    }
     let mut next_hop = RawNextHop {
         gateway: [0; 16],
         netns: 0,
@@ -91,40 +96,44 @@ fn visit(walk: Walk) -> Option<()> {
         gateway_family: 0,
     };
     sock.next_hop(&mut next_hop);
-    let place = place(&vitals, kernel::jiffies() as u32);
+    if sock.is_opening() {
+        kernel::increment(counts(&next_hop)?, Column::Handshakes);
+        return Some(());
+    }
+    let vitals = sock.vitals();
+    let now = kernel::jiffies() as u32;
+    let place = place(&vitals, now);
     // Written before it is counted: without room the kernel shows the same socket again.
     match place {
-        Place::Suspicious => write(walk, sock, KIND_SUSPICIOUS, &next_hop)?,
-        Place::Busy | Place::AppLimited => sample(walk, sock, &next_hop)?,
-        Place::Waiting | Place::Idle => {}
+        Column::Suspicious => write(walk, sock, KIND_SUSPICIOUS, &next_hop)?,
+        _ if lacks_data(&vitals, now) => write(walk, sock, KIND_SUSPICIOUS, &next_hop)?,
+        Column::Busy | Column::AppLimited => sample(walk, sock, &next_hop)?,
+        _ => {}
     }
-    count(&next_hop, place)
+    let counts = counts(&next_hop)?;
+    kernel::increment(counts, place);
+    if let Some(hearing) = hearing(sock, &vitals, now) {
+        kernel::increment(counts, hearing);
+    }
+    Some(())
 }
 
-/// The column of [`RawCounts`] that a connection belongs to.
-#[derive(Clone, Copy)]
-enum Place {
-    Suspicious,
-    Busy,
-    AppLimited,
-    Waiting,
-    Idle,
-}
-
+/// The one of the first five columns of [`RawCounts`] that a connection belongs to: what it sends
+/// decides, so that one that lacks data is counted like any other.
 #[inline(always)]
-fn place(vitals: &Vitals, now: u32) -> Place {
+fn place(vitals: &Vitals, now: u32) -> Column {
     if looks_wrong(vitals) {
-        Place::Suspicious
+        Column::Suspicious
     } else if vitals.outstanding {
-        Place::Busy
+        Column::Busy
     } else if vitals.segments_out == 0 {
-        Place::Idle
-    } else if now.wrapping_sub(vitals.sent_at) <= setting!(active_jiffies) {
-        Place::AppLimited
-    } else if vitals.sent_at.wrapping_sub(vitals.received_at) as i32 > 0 {
-        Place::Waiting
+        Column::Idle
+    } else if ago(now, vitals.sent_at) <= setting!(active_jiffies) {
+        Column::AppLimited
+    } else if is_after(vitals.sent_at, vitals.received_at) {
+        Column::Waiting
     } else {
-        Place::Idle
+        Column::Idle
     }
 }
 
@@ -135,6 +144,101 @@ fn looks_wrong(vitals: &Vitals) -> bool {
     vitals.outstanding
         && (u32::from(vitals.timeouts) >= setting!(report_timeouts)
             || (vitals.pending == TIMER_PROBE && (vitals.backoff > 0 || vitals.probes > 0)))
+}
+
+/// Data has arrived behind a hole, and what is missing did not come for a while. Out-of-order data
+/// does not move `lrcvtime`: <https://elixir.bootlin.com/linux/v6.12/source/net/ipv4/tcp_input.c>,
+/// `tcp_data_queue_ofo`.
+#[inline(always)]
+fn lacks_data(vitals: &Vitals, now: u32) -> bool {
+    vitals.hole && ago(now, vitals.received_at) > setting!(hole_jiffies)
+}
+
+/// The column for what a connection hears from its peer, if any.
+///
+/// In order; the first that applies wins:
+/// 1. data arrived lately: receiving, and remembered when it streams
+/// 2. it stopped longer ago than anyone asks for, or was little: none
+/// 3. no sweep saw it stream: none
+/// 4. this host keeps the peer from sending, or it has the word: none
+/// 5. it streamed for long enough, and the last that came were full segments: fell silent
+#[inline(always)]
+fn hearing(sock: Sock, vitals: &Vitals, now: u32) -> Option<Column> {
+    let silence = ago(now, vitals.received_at);
+    if vitals.received == 0 || silence > setting!(silent_until_jiffies) {
+        return None;
+    }
+    let bytes = vitals.received as u32;
+    let much = vitals.received >= u64::from(setting!(stream_bytes));
+    if silence <= setting!(receiving_jiffies) {
+        if much {
+            remember(sock, bytes, now);
+        }
+        return Some(Column::Receiving);
+    }
+    if !much {
+        return None;
+    }
+    let stream = kernel::stream(STREAMS.get_ptr_mut(sock.cookie())?);
+    stream.paused = 1;
+    if silence < setting!(silent_jiffies)
+        || vitals.hole
+        || is_after(vitals.sent_at, vitals.received_at)
+        || !sock.is_all_ears()
+    {
+        return None;
+    }
+    let lasted = vitals.received_at.wrapping_sub(stream.since) as i32;
+    if lasted < setting!(stream_jiffies) as i32 {
+        return None;
+    }
+    let before = if bytes == stream.bytes {
+        stream.bytes_before
+    } else {
+        stream.bytes
+    };
+    let size = sock.arriving_size();
+    (size != 0 && bytes.wrapping_sub(before) % size == 0).then_some(Column::FellSilent)
+}
+
+/// Notes that data streams to a connection. Losing the entry costs a count, nothing else.
+#[inline(always)]
+fn remember(sock: Sock, bytes: u32, now: u32) {
+    let cookie = sock.cookie();
+    if let Some(stream) = STREAMS.get_ptr_mut(cookie) {
+        let stream = kernel::stream(stream);
+        // After a long pause nobody looked while it lasted.
+        if stream.paused != 0 || ago(now, stream.seen) > setting!(silent_until_jiffies) {
+            stream.paused = 0;
+            stream.since = now;
+        }
+        stream.seen = now;
+        if stream.bytes != bytes {
+            stream.bytes_before = stream.bytes;
+            stream.bytes = bytes;
+        }
+        return;
+    }
+    let stream = RawStream {
+        since: now,
+        seen: now,
+        bytes,
+        bytes_before: bytes,
+        paused: 0,
+    };
+    let _ = STREAMS.insert(cookie, stream, 0);
+}
+
+/// Jiffies since a moment; zero when it is slightly ahead.
+#[inline(always)]
+fn ago(now: u32, moment: u32) -> u32 {
+    let ago = now.wrapping_sub(moment);
+    if ago > u32::MAX / 2 { 0 } else { ago }
+}
+
+#[inline(always)]
+fn is_after(one: u32, other: u32) -> bool {
+    one.wrapping_sub(other) as i32 > 0
 }
 
 /// Writes one of the connections at work, as long as the destination has not had its share.
@@ -172,26 +276,17 @@ fn write(walk: Walk, sock: Sock, kind: u8, next_hop: &RawNextHop) -> Option<()> 
     walk.write(record).then_some(())
 }
 
+/// The counts of a next hop.
 #[inline(always)]
-fn count(next_hop: &RawNextHop, place: Place) -> Option<()> {
-    let counts = match NEXT_HOPS.get_ptr_mut(next_hop) {
-        Some(counts) => counts,
-        None => {
-            if NEXT_HOPS.insert(next_hop, RawCounts::ZERO, 0).is_err() {
-                return bump(Counter::NextHopsFull);
-            }
-            NEXT_HOPS.get_ptr_mut(next_hop)?
-        }
-    };
-    let column = match place {
-        Place::Suspicious => 0,
-        Place::Busy => 1,
-        Place::AppLimited => 2,
-        Place::Waiting => 3,
-        Place::Idle => 4,
-    };
-    kernel::increment(counts.cast::<u32>().wrapping_add(column));
-    Some(())
+fn counts(next_hop: &RawNextHop) -> Option<*mut RawCounts> {
+    if let Some(counts) = NEXT_HOPS.get_ptr_mut(next_hop) {
+        return Some(counts);
+    }
+    if NEXT_HOPS.insert(next_hop, RawCounts::ZERO, 0).is_err() {
+        bump(Counter::NextHopsFull);
+        return None;
+    }
+    NEXT_HOPS.get_ptr_mut(next_hop)
 }
 
 #[inline(always)]

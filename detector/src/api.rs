@@ -10,6 +10,9 @@ use std::{
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+mod incident;
+
+pub use self::incident::{Change, Incident, Mark, Point, StuckDestination, StuckProcess};
 use crate::model::{Cause, Destination, Excluded, NetnsId, Phase, Scope, State, TcpState};
 
 /// Version of the JSON.
@@ -69,12 +72,47 @@ pub struct Upstream {
     pub counterfactual: Counterfactual,
     /// Bytes trapped in stalled connections.
     pub outstanding_bytes: u64,
+    /// Stalled and suspect connections that no process holds any more.
+    #[serde(default)]
+    pub orphans: u32,
     /// Age of the oldest stall.
     pub oldest_stall_seconds: Option<f64>,
     /// Up to twenty of its stalled destinations.
     pub stalled_destinations: Vec<Destination>,
     /// Up to five destinations that do well.
     pub fine_destinations: Vec<Destination>,
+    /// The figures behind the verdict.
+    pub evidence: Evidence,
+    /// The data that the kernel still keeps for its orphans.
+    pub orphan_bytes: u64,
+}
+
+/// The figures behind a verdict; `null` where one is not known.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Share of destinations that is stalled at any moment when all is well, 0 to 1.
+    pub usually_stalled: Option<f64>,
+    /// The chance that so many are stalled when all is well, 0 to 1.
+    pub chance: Option<f64>,
+    /// Share of segments that was lost lately, 0 to 1.
+    pub lost: Option<f64>,
+    /// The largest segment that surely got through lately, data only; with cause `mtu`.
+    pub largest_passed_bytes: Option<u32>,
+    /// The smallest segment that waits, data only; with cause `mtu`.
+    pub smallest_waiting_bytes: Option<u32>,
+    /// The next hop at fault, where the others of the upstream do well.
+    pub leg: Option<NextHop>,
+    /// What connections that receive say.
+    pub receiving: Option<Receiving>,
+}
+
+/// Connections to which data came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receiving {
+    /// All of them.
+    pub connections: u32,
+    /// Those that stopped to hear from their peer in mid-transfer.
+    pub fell_silent: u32,
 }
 
 /// A next hop of an upstream.
@@ -99,6 +137,9 @@ pub struct Connections {
     pub suspect: u32,
     /// No progress for `stall_after`.
     pub stalled: u32,
+    /// Not past the handshake: the first segment was repeated twice or more and is not answered.
+    #[serde(default)]
+    pub handshake: u32,
 }
 
 /// Destinations of an upstream.
@@ -185,6 +226,31 @@ pub struct Stall {
     pub retransmits: u8,
     /// Window probes without an answer.
     pub probes: u8,
+    /// How many times the timeout has doubled.
+    pub backoff: u8,
+    /// Until the next repetition or probe; 0 when it is due, `null` when no timer runs.
+    pub next_try_seconds: Option<f64>,
+    /// Until the kernel gives the connection up, if nothing comes back; `null` when it does not or
+    /// when that is not known.
+    pub gives_up_seconds: Option<f64>,
+    /// `TCP_USER_TIMEOUT`, where the program has set it.
+    pub user_timeout_seconds: Option<f64>,
+    /// Age of the first timeout.
+    pub first_timeout_seconds: Option<f64>,
+    /// Segments that the peer reports to have got more than once, since the connection began.
+    pub duplicates: u32,
+    /// What a router, or this host, has reported of the way to the peer.
+    pub unreachable: Option<String>,
+    /// Data has arrived behind a hole that is not filled.
+    pub hole: bool,
+    /// Bytes acknowledged since the connection began.
+    pub acked_bytes: u64,
+    /// Bytes received in order since the connection began.
+    pub received_bytes: u64,
+    /// Age of the last data that arrived; `null` when none did.
+    pub last_received_seconds: Option<f64>,
+    /// No process holds it any more.
+    pub orphan: bool,
     /// Current retransmission timeout.
     pub rto_seconds: f64,
     /// Smoothed round-trip time.

@@ -8,9 +8,12 @@ mod client;
 mod daemon;
 mod doctor;
 mod explain;
+mod incidents;
 mod output;
+mod record;
 mod reference;
 mod render;
+mod replay;
 mod stalls;
 mod status;
 #[cfg(test)]
@@ -86,8 +89,11 @@ enum Command {
     Status(status::Args),
     Stalls(stalls::Args),
     Explain(explain::Args),
+    Incidents(incidents::Args),
     Watch(watch::Args),
     Check(check::Args),
+    Record(record::Args),
+    Replay(replay::Args),
     Doctor(doctor::Args),
     Completions(reference::Completions),
     Man(reference::Man),
@@ -121,8 +127,11 @@ pub fn run() -> ExitCode {
         Command::Status(_) => status::run(&cli.common),
         Command::Stalls(args) => stalls::run(&args, &cli.common),
         Command::Explain(args) => explain::run(&args, &cli.common),
+        Command::Incidents(args) => incidents::run(&args, &cli.common),
         Command::Watch(_) => watch::run(&cli.common),
         Command::Check(args) => check::run(&args, &cli.common),
+        Command::Record(args) => record::run(&args, &cli.common),
+        Command::Replay(args) => replay::run(&args, &cli.common),
         Command::Doctor(_) => doctor::run(&cli.common),
         Command::Completions(args) => reference::completions(&args),
         Command::Man(args) => reference::man(&args),

@@ -17,6 +17,13 @@ pub fn wall() -> Timestamp {
     Timestamp::now()
 }
 
+/// How long the host was suspended since it came up: `CLOCK_BOOTTIME` goes on in its sleep,
+/// `CLOCK_MONOTONIC` stands still (`clock_gettime(2)`).
+pub fn asleep() -> Duration {
+    let boottime = Time(nanoseconds(clock_gettime(ClockId::Boottime)));
+    boottime.since(now())
+}
+
 /// Processor time that this thread has used.
 pub fn thread_cpu() -> Duration {
     Duration::from_nanos(nanoseconds(clock_gettime(ClockId::ThreadCPUTime)))
@@ -41,6 +48,12 @@ mod tests {
     #[test]
     fn a_jiffy_is_one_of_the_lengths_that_linux_can_be_built_with() {
         assert!([100, 250, 300, 1000].contains(&jiffies_per_second()));
+    }
+
+    #[test]
+    fn nobody_sleeps_while_the_tests_run() {
+        let before = asleep();
+        assert!(asleep().abs_diff(before) < Duration::from_millis(500));
     }
 
     #[test]

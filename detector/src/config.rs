@@ -19,6 +19,7 @@ use std::{
 
 pub use error::{Error, Problem};
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 pub(crate) use value::hidden;
 pub use value::{duration, prefix};
 
@@ -82,7 +83,8 @@ impl Default for Detect {
 }
 
 /// Names a group of next hops; all matchers that are given must match, and one is given.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Rule {
     /// Name of the upstream.
     pub name: String,

@@ -17,23 +17,31 @@ use crate::{
     clock,
     config::{Config, Source},
     engine::{self, Engine},
-    model::{ConnectionId, Input, State, Sweep, Transition},
+    model::{ConnectionId, Input, Retries, State, Sweep, Transition},
     sense::{
         Check, decode, doctor,
         owners::{self, Owner},
         programs::{self, Programs},
+        retries,
         sweep::{Cost, Sweeper},
         topology::{PATIENCE, Topology},
     },
-    serve::{self, Board, Facts, Published, json, metrics::Metrics},
+    serve::{self, Board, Facts, Published, Recordings, json, metrics::Metrics},
     sys,
     time::Time,
 };
 
+mod baselines;
 mod holders;
+mod incidents;
+mod notice;
 mod pace;
+mod suspend;
 
+use baselines::Baselines;
 use holders::Owners;
+use incidents::Incidents;
+use suspend::Suspend;
 
 /// Events of which subscribers may be behind.
 const EVENTS_KEPT: usize = 256;
@@ -67,6 +75,7 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
     // First what another daemon may hold: nothing is loaded in vain.
     let socket = serve::bind_socket(&config.socket)?;
     let listener = serve::bind_metrics(config.metrics_address).await?;
+    let (incidents, shown) = Incidents::open(&config.state_dir);
     let metrics_address = listener.local_addr()?;
 
     let host = doctor::inspect()?;
@@ -86,8 +95,10 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
     let (latest, board) = watch::channel(None);
     let board = Board {
         latest: board,
+        incidents: shown,
         events: broadcast::Sender::new(EVENTS_KEPT),
         metrics: Arc::new(Metrics::new()?),
+        recordings: Recordings::new(host_name(), programs::release(), (&config).into()),
     };
     let mut daemon = Daemon {
         engine: Engine::new(settings(&config), clock::now()),
@@ -103,15 +114,17 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
         owners: Owners::default(),
         started_at,
         metrics_address,
+        retries: retries::read(host.hz),
         checks: host.checks.into_iter().chain(taken).collect(),
         reload: (true, started_at),
-        host_name: rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned(),
+        host_name: host_name(),
         published_at: clock::now(),
         overflowed: false,
+        suspend: Suspend::new(clock::asleep()),
+        incidents,
+        baselines: Baselines::default(),
     };
+    daemon.baselines = Baselines::load(&daemon.config.state_dir, &mut daemon.engine, clock::now());
     for input in interfaces {
         daemon.feed(input);
     }
@@ -121,10 +134,13 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
             serve::serve_metrics(&listener, board.clone())
         )
     };
-    tokio::select! {
+    let result = tokio::select! {
         result = daemon.turn(events, topology, source, &mut signals) => result,
         _ = api => Ok(()),
-    }
+    };
+    let learned = daemon.baselines.news(&daemon.engine);
+    daemon.incidents.close(learned);
+    result
 }
 
 /// What the daemon is told by others; from here on they do not end it on the spot.
@@ -160,11 +176,15 @@ struct Daemon {
     owners: Owners,
     started_at: Timestamp,
     metrics_address: SocketAddr,
+    retries: Retries,
     checks: Vec<Check>,
     reload: (bool, Timestamp),
     host_name: String,
     published_at: Time,
     overflowed: bool,
+    suspend: Suspend,
+    incidents: Incidents,
+    baselines: Baselines,
 }
 
 /// What the thread that reads a walk brings back.
@@ -209,10 +229,7 @@ impl Daemon {
                 inputs = topology.next() => {
                     let inputs = inputs.context("netlink has ended; restart the daemon")?;
                     inputs.into_iter().for_each(|input| self.feed(input));
-                    let routes = topology.take_route_changes();
-                    if routes > 0 {
-                        tracing::debug!(routes, "routes changed");
-                    }
+                    self.incidents.routes(clock::now(), topology.take_route_changes());
                 }
                 () = tokio::time::sleep(wake) => {
                     self.feed(Input::Tick);
@@ -246,8 +263,16 @@ impl Daemon {
     }
 
     fn feed(&mut self, input: Input) {
+        // Before anything that was seen after the sleep.
+        if let Some(slept) = self.suspend.news(clock::asleep()) {
+            tracing::info!("the host was suspended for {} s", slept.as_secs());
+            self.feed(Input::Suspended(slept));
+        }
         let now = clock::now();
         let swept = matches!(input, Input::Sweep(_));
+        self.incidents.notice(now, &input);
+        let recordings = &self.board.recordings;
+        recordings.tell(now, &input, || self.engine.learned());
         let transitions = self.engine.handle(now, input);
         for transition in &transitions {
             self.tell(transition);
@@ -299,11 +324,16 @@ impl Daemon {
             events_lost: lost,
             metrics_address: Some(self.metrics_address),
             owners,
+            retries: self.retries,
             checks: self.checks.clone(),
             reload: Some(self.reload),
         };
-        self.latest
-            .send_replace(Some(Arc::new(Published { snapshot, facts })));
+        let published = Published { snapshot, facts };
+        self.incidents.judged(&published, &self.board.metrics);
+        self.latest.send_replace(Some(Arc::new(published)));
+        if let Some(learned) = self.baselines.due(&self.engine, now) {
+            self.incidents.keep_learned(learned);
+        }
     }
 
     fn interval(&self) -> Duration {
@@ -401,12 +431,18 @@ impl Daemon {
         match source.load() {
             Ok(config) => {
                 self.reload = (true, clock::wall());
-                let bound = |config: &Config| (config.socket.clone(), config.metrics_address);
-                if bound(&config) != bound(&self.config) {
-                    tracing::warn!("the socket and the metrics address change at the next start");
+                let fixed =
+                    |it: &Config| (it.socket.clone(), it.metrics_address, it.state_dir.clone());
+                if fixed(&config) != fixed(&self.config) {
+                    tracing::warn!(
+                        "the socket, the metrics address and the state folder change at the next \
+                         start"
+                    );
                 }
                 self.budget = config.detect.sweep_budget;
-                self.engine.configure(settings(&config), clock::now());
+                let now = clock::now();
+                self.board.recordings.configure(now, (&config).into());
+                self.engine.configure(settings(&config), now);
                 self.config = config;
                 tracing::info!("configuration reloaded");
             }
@@ -445,6 +481,11 @@ fn settings(config: &Config) -> engine::Settings {
         ignore: config.detect.ignore.clone(),
         rules: config.upstreams.clone(),
     }
+}
+
+fn host_name() -> String {
+    let uname = rustix::system::uname();
+    uname.nodename().to_string_lossy().into_owned()
 }
 
 /// Log records of the kernel programs, as they come.

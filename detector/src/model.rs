@@ -12,10 +12,13 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::time::Time;
+use crate::time::{Time, span};
 
+mod pairs;
+mod retries;
 mod words;
 
+pub use retries::{Retries, first_timeout};
 pub use words::{Cause, Excluded, Outcome, Phase, Reachability, Scope, State, TcpState};
 
 /// A network namespace, by its inode number.
@@ -26,7 +29,10 @@ pub use words::{Cause, Excluded, Outcome, Phase, Reachability, Scope, State, Tcp
 pub struct NetnsId(pub u32);
 
 /// An interface's index, unique within its network namespace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
 pub struct IfIndex(pub u32);
 
 /// The loopback interface has index 1 in every namespace (`include/net/flow.h`,
@@ -34,13 +40,14 @@ pub struct IfIndex(pub u32);
 pub const LOOPBACK: IfIndex = IfIndex(1);
 
 /// Where the kernel really sends a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NextHop {
     /// Namespace of the route.
     pub netns: NetnsId,
     /// Outgoing interface.
     pub interface: IfIndex,
     /// Gateway; `None` when destinations are on the link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<IpAddr>,
 }
 
@@ -77,7 +84,8 @@ impl fmt::Display for Destination {
 }
 
 /// A connection, by its socket cookie: never used twice while the host runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct ConnectionId(pub u64);
 
 impl fmt::Display for ConnectionId {
@@ -87,7 +95,8 @@ impl fmt::Display for ConnectionId {
 }
 
 /// Why a sensor sent a sample.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Origin {
     /// A sweep found it behind schedule.
     Suspicious,
@@ -98,7 +107,7 @@ pub enum Origin {
 }
 
 /// One connection at one moment, in our units.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
     /// Identity.
     pub id: ConnectionId,
@@ -115,12 +124,14 @@ pub struct Sample {
     /// TCP state.
     pub tcp_state: TcpState,
     /// Cached route; `None` when the kernel holds none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_hop: Option<NextHop>,
     /// Socket mark.
     pub mark: u32,
     /// Owner of the socket.
     pub uid: u32,
     /// Inode of the socket; `None` when no process holds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inode: Option<u64>,
     /// First unacknowledged sequence number: progress is when this moves.
     pub snd_una: u32,
@@ -143,12 +154,16 @@ pub struct Sample {
     /// Maximum segment size, bytes.
     pub mss: u32,
     /// Data bytes of the first unacknowledged segment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<u32>,
     /// Current retransmission timeout.
+    #[serde(with = "span")]
     pub rto: Duration,
     /// Smoothed round-trip time; `None` before the first measurement.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "span::maybe")]
     pub srtt: Option<Duration>,
     /// When outstanding data began to wait, as far as the kernel's own timers tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stuck_since: Option<Time>,
     /// Last transmission of data, first or repeated.
     pub sent_at: Time,
@@ -162,23 +177,33 @@ pub struct Sample {
     pub retransmissions: u32,
     /// What the kernel said when it tried to send again, an errno; `None` when it went out or is
     /// not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub send_error: Option<i32>,
     /// `TCP_USER_TIMEOUT`.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "span::maybe")]
     pub user_timeout: Option<Duration>,
     /// Segments that arrived more than once, as the peer has reported since the connection began
     /// (RFC 2883): data arrives, and its acknowledgement does not.
+    #[serde(default)]
     pub duplicates: u32,
     /// What the kernel was told of the way to the peer while it waited, an errno: a router's ICMP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unreachable: Option<i32>,
     /// When the pending timer fires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_try: Option<Time>,
     /// Next sequence number expected from the peer: receiving makes progress when this moves.
+    #[serde(default)]
     pub rcv_nxt: u32,
-    /// Last data that arrived; the beginning of the connection when none did.
+    /// Last data that arrived in order; the beginning of the connection when none did. What arrives
+    /// behind a hole does not move it.
+    #[serde(default)]
     pub received_at: Time,
     /// Bytes that arrived in order since the connection began.
+    #[serde(default)]
     pub bytes_received: u64,
     /// Data has arrived behind a hole that is not filled.
+    #[serde(default)]
     pub hole: bool,
 }
 
@@ -201,7 +226,8 @@ impl Sample {
 
 /// What a sweep counted at a next hop; every connection past the handshake is in exactly one of
 /// the first five.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Counts {
     /// Timers behind schedule; each was sent as a sample.
     pub suspicious: u32,
@@ -213,12 +239,14 @@ pub struct Counts {
     pub waiting: u32,
     /// Nothing sent for a while; the last word was the peer's.
     pub idle: u32,
-    /// Not past the handshake: the first segment was repeated and is not answered.
+    /// Not past the handshake: the first segment was repeated twice or more and is not answered.
     pub handshakes: u32,
-    /// Of those past the handshake: data has arrived lately.
+    /// Of those past the handshake: data has arrived within two seconds.
     pub receiving: u32,
-    /// Of those past the handshake: data arrived until a moment ago, in the middle of much, and
-    /// stopped.
+    /// Of those past the handshake: data streamed in until 3 to 15 seconds ago, and stopped between
+    /// two full segments. The kernel does not say whether a reply is complete; the last segment of
+    /// one is rarely full. Not counted are those of which the application has not read all, those
+    /// that have sent since, and streams that are slower than their path.
     pub fell_silent: u32,
 }
 
@@ -247,29 +275,39 @@ impl Counts {
 }
 
 /// One walk over all connections. It is not a snapshot: an entry can come twice or not at all.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Sweep {
     /// Connections that look wrong, and a few of those at work for each destination.
     pub samples: Vec<Sample>,
     /// Per next hop; `None` holds the connections without a cached route.
+    #[serde(with = "pairs")]
     pub counts: BTreeMap<Option<NextHop>, Counts>,
 }
 
 /// What is known of an interface.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Interface {
     /// Name, such as `wan1`.
     pub name: String,
     /// What the administrator calls it (`ip link set … alias`).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub alias: Option<String>,
     /// Name of the VRF it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub vrf: Option<String>,
     /// Administratively up and with carrier.
     pub up: bool,
 }
 
 /// What the engine is told.
-#[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "handed over one at a time, never kept in numbers"
+)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Input {
     /// A timeout was reported.
     Timeout(Sample),
@@ -284,13 +322,14 @@ pub enum Input {
     /// The route of a connection without a cached one, looked up from outside.
     Route(ConnectionId, NextHop),
     /// The host was suspended for so long, and runs again.
-    Suspended(Duration),
+    Suspended(#[serde(with = "span")] Duration),
     /// Time has passed, nothing else.
     Tick,
 }
 
 /// What has changed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Transition {
     /// An upstream entered another state, scope or cause.
     Upstream {
@@ -301,8 +340,10 @@ pub enum Transition {
         /// Now.
         to: State,
         /// How far it reaches; only outside `ok` and `idle`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         scope: Option<Scope>,
         /// Why; only outside `ok` and `idle`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         cause: Option<Cause>,
         /// Certainty of the new state, 0 to 1.
         confidence: f64,
@@ -331,6 +372,7 @@ pub enum Transition {
         /// How.
         outcome: Outcome,
         /// How long it lasted.
+        #[serde(with = "span")]
         lasted: Duration,
     },
     /// Retransmission timeouts were seen.

@@ -8,6 +8,8 @@ pub mod doctor;
 pub mod offsets;
 pub mod owners;
 pub mod programs;
+pub mod retries;
+pub mod settings;
 pub mod sweep;
 pub mod topology;
 

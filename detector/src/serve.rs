@@ -8,8 +8,10 @@ mod bind;
 pub(crate) mod example;
 mod filter;
 mod http;
+pub(crate) mod incidents;
 pub mod json;
 pub mod metrics;
+mod recordings;
 mod routes;
 pub mod words;
 
@@ -24,10 +26,12 @@ use tokio::{
 pub use self::{
     bind::{Socket, bind_metrics, bind_socket},
     filter::Filter,
+    incidents::{Incidents, Which},
+    recordings::Recordings,
 };
 use crate::{
     api,
-    model::{Check, ConnectionId, Snapshot},
+    model::{Check, ConnectionId, Retries, Snapshot},
     time::Time,
 };
 
@@ -44,10 +48,14 @@ pub const REVISION: &str = match option_env!("TCPSTALL_REVISION") {
 pub struct Board {
     /// The newest judgement; `None` until there is one.
     pub latest: watch::Receiver<Option<Arc<Published>>>,
+    /// Incidents, past and present.
+    pub incidents: watch::Receiver<Incidents>,
     /// Upstreams that change, as they do.
     pub events: broadcast::Sender<api::Event>,
     /// What is counted over the life of the daemon.
     pub metrics: Arc<metrics::Metrics>,
+    /// Who records what the engine is told.
+    pub recordings: Recordings,
 }
 
 /// A judgement and what goes with it.
@@ -84,6 +92,8 @@ pub struct Facts {
     pub metrics_address: Option<SocketAddr>,
     /// Who holds the connections in trouble, as far as it is known.
     pub owners: BTreeMap<ConnectionId, Owner>,
+    /// How long the kernel keeps trying.
+    pub retries: Retries,
     /// What the kernel and the host allow.
     pub checks: Vec<Check>,
     /// Whether the last load of the configuration succeeded, and when one last did.

@@ -90,6 +90,13 @@ pub(crate) fn start(plan: &Plan, counters: &Arc<Counters>) {
                 }));
             }
         }
+        Load::Downloads(count) | Load::Replies(count) => {
+            for (_, peer) in each(count) {
+                tokio::spawn(forever(Arc::clone(&shared), move |shared| {
+                    download(shared, peer)
+                }));
+            }
+        }
         Load::SlowReaders(count) | Load::Overfed(count) => {
             for (_, peer) in each(count) {
                 tokio::spawn(forever(Arc::clone(&shared), move |shared| {
@@ -160,6 +167,12 @@ async fn long_poll(shared: Arc<Shared>, peer: SocketAddr) -> io::Result<()> {
     stream.write_all(&[b'?'; 200]).await?;
     add(&shared.counters.messages);
     stream.read_exact(&mut [0; 1]).await.map(drop)
+}
+
+/// Reads until the peer closes.
+async fn download(shared: Arc<Shared>, peer: SocketAddr) -> io::Result<()> {
+    let mut stream = shared.connect(peer).await?;
+    io::copy(&mut stream, &mut io::sink()).await.map(drop)
 }
 
 /// Writes until nothing goes any more, and stays.

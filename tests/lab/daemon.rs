@@ -57,6 +57,8 @@ pub struct Options {
     pub config: String,
     /// Socket to use; `None` for one of its own.
     pub socket: Option<PathBuf>,
+    /// Folder for what outlives a restart; `None` for one of its own.
+    pub state_dir: Option<PathBuf>,
     /// Metrics port, when not [`METRICS_PORT`].
     pub metrics_port: Option<u16>,
 }
@@ -137,6 +139,10 @@ impl Daemon {
             .socket
             .clone()
             .unwrap_or_else(|| folder.path().join("tcpstall.sock"));
+        let state_dir = options
+            .state_dir
+            .clone()
+            .unwrap_or_else(|| folder.path().join("state"));
         let metrics_port = options.metrics_port.unwrap_or(METRICS_PORT);
         let log = fs::File::create(folder.path().join("log"))?;
         let binary = binary()?;
@@ -151,7 +157,7 @@ impl Daemon {
             .arg("--socket")
             .arg(&socket)
             .arg("--state-dir")
-            .arg(folder.path().join("state"))
+            .arg(state_dir)
             .arg("--metrics-address")
             .arg(format!("{}:{metrics_port}", Ipv4Addr::LOCALHOST))
             .stdin(Stdio::null())

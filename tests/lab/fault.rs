@@ -33,6 +33,18 @@ pub enum Fault {
     DropLargerThan(u16),
     /// This share of all packets is lost, each way, in per cent.
     RandomLoss(u8),
+    /// This share of all packets is lost one way, in per cent.
+    LossOneWay(Direction, u8),
+    /// This share of what the peers acknowledge is lost on its way back, in per cent: whatever is
+    /// small, so that their short answers are lost with it. What the host sends arrives.
+    AcknowledgementsLost(u8),
+    /// Now and then a segment to the host is lost, and so is every repetition of it: what follows
+    /// arrives behind a hole that stays.
+    Holes,
+    /// Nothing opens: the first packet of every new connection from the host is lost.
+    NoHandshakes,
+    /// The router says that it cannot reach the host behind it, to whoever is connected already.
+    Unreachable,
     /// A black hole for one destination, given by its number.
     OneDestination(u8),
     /// The router is dead: it answers neither ARP nor neighbour discovery, and forwards nothing.
@@ -46,14 +58,21 @@ pub enum Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Blackhole(Direction::Both) => f.write_str("black hole"),
-            Self::Blackhole(Direction::Out) => f.write_str("black hole, outbound only"),
-            Self::Blackhole(Direction::Back) => f.write_str("black hole, inbound only"),
+            Self::Blackhole(direction) => write!(f, "black hole{}", toward(*direction)),
             Self::EstablishedLoss(share) => {
                 write!(f, "{share} % of open connections' packets lost")
             }
             Self::DropLargerThan(bytes) => write!(f, "packets above {bytes} bytes lost"),
             Self::RandomLoss(share) => write!(f, "{share} % random loss"),
+            Self::LossOneWay(direction, share) => {
+                write!(f, "{share} % random loss{}", toward(*direction))
+            }
+            Self::AcknowledgementsLost(share) => {
+                write!(f, "{share} % of the acknowledgements lost")
+            }
+            Self::Holes => f.write_str("segments to the host lost for ever"),
+            Self::NoHandshakes => f.write_str("no new connections"),
+            Self::Unreachable => f.write_str("host unreachable"),
             Self::OneDestination(number) => write!(f, "destination {number} dead"),
             Self::NeighbourSilent => f.write_str("router silent"),
             Self::LocalFirewall => f.write_str("local firewall"),
@@ -62,21 +81,31 @@ impl fmt::Display for Fault {
     }
 }
 
+fn toward(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Both => "",
+        Direction::Out => ", outbound only",
+        Direction::Back => ", inbound only",
+    }
+}
+
 /// Everything but the two packets with which a connection opens.
 pub(crate) const ESTABLISHED: &str = "meta l4proto tcp tcp flags & syn != syn";
+/// From the host, and to the host.
+const OUT: &str = "oifname core";
+const BACK: &str = "oifname wan";
 /// Acknowledgements without data, and short commands, are smaller.
 const SMALL: u16 = 100;
+
+/// Once in so many segments a hole is made.
+const HOLE_EVERY: u16 = 40;
 
 pub(crate) fn install(lab: &Lab, upstream: &Upstream, fault: Fault) -> Result<()> {
     let router = &upstream.router;
     match fault {
         Fault::Blackhole(direction) => {
-            let toward = match direction {
-                Direction::Both => "",
-                Direction::Out => "oifname core",
-                Direction::Back => "oifname wan",
-            };
-            router.nft(&forward(&format!("{toward} {ESTABLISHED} counter drop")))
+            let way = way(direction);
+            router.nft(&forward(&format!("{way} {ESTABLISHED} counter drop")))
         }
         Fault::EstablishedLoss(share) => router.nft(&forward(&format!(
             "{ESTABLISHED} meta length > {SMALL} numgen random mod 100 < {share} counter drop"
@@ -86,6 +115,22 @@ pub(crate) fn install(lab: &Lab, upstream: &Upstream, fault: Fault) -> Result<()
         }
         Fault::RandomLoss(share) => router.nft(&forward(&format!(
             "numgen random mod 100 < {share} counter drop"
+        ))),
+        Fault::LossOneWay(direction, share) => {
+            let way = way(direction);
+            router.nft(&forward(&format!(
+                "{way} numgen random mod 100 < {share} counter drop"
+            )))
+        }
+        Fault::AcknowledgementsLost(share) => router.nft(&forward(&format!(
+            "{BACK} {ESTABLISHED} meta length <= {SMALL} numgen random mod 100 < {share} counter drop"
+        ))),
+        Fault::Holes => router.nft(&holes()),
+        Fault::NoHandshakes => router.nft(&forward(&format!(
+            "{OUT} tcp flags & (syn | ack) == syn counter drop"
+        ))),
+        Fault::Unreachable => router.nft(&forward(&format!(
+            "{OUT} {ESTABLISHED} counter reject with icmpx type host-unreachable"
         ))),
         Fault::OneDestination(number) => {
             let v4 = upstream.prefix(number, Family::V4);
@@ -143,6 +188,29 @@ pub(crate) fn forward(rules: &str) -> String {
         "table inet fault {{\n\
          chain broken {{ type filter hook forward priority 0; policy accept;\n{rules};\n}}\n}}\n"
     )
+}
+
+/// What is lost once is lost whenever it comes again: by the port of the host and the place in the
+/// stream, which no two connections of a laboratory share for long.
+fn holes() -> String {
+    format!(
+        "table inet fault {{\n\
+         set holes {{ typeof tcp dport . tcp sequence; size 65535; flags dynamic; }}\n\
+         chain broken {{ type filter hook forward priority 0; policy accept;\n\
+         {BACK} tcp dport . tcp sequence @holes counter drop\n\
+         {BACK} {ESTABLISHED} meta length > {SMALL} numgen inc mod {HOLE_EVERY} 0 \
+         add @holes {{ tcp dport . tcp sequence }} counter drop\n\
+         }}\n}}\n"
+    )
+}
+
+/// What a rule in the router begins with, to hit packets of that direction.
+fn way(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Both => "",
+        Direction::Out => OUT,
+        Direction::Back => BACK,
+    }
 }
 
 /// A table per upstream, so that one can be repaired while another stays broken.

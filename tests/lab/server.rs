@@ -4,6 +4,8 @@
 //! |---|---|
 //! | 7 | messages: a length in four bytes and that many bytes, answered by `ok` |
 //! | 9 | discard |
+//! | 19 | a stream that never ends, in full segments |
+//! | 20 | a stream of four seconds, whose last segment is not full; then nothing |
 //! | 25 | mail: greeting, commands, a body of a given length |
 //! | 81 | accepts and never reads |
 //! | 82 | reads a little, then gives most of its buffer away and reads nothing any more |
@@ -32,6 +34,10 @@ use crate::namespace::Namespace;
 pub const MESSAGES: u16 = 7;
 /// Discard.
 pub const DISCARD: u16 = 9;
+/// A stream that never ends.
+pub const STREAM: u16 = 19;
+/// A stream that ends.
+pub const REPLY: u16 = 20;
 /// Mail.
 pub const MAIL: u16 = 25;
 /// Never reads.
@@ -41,6 +47,8 @@ pub const SATED: u16 = 82;
 /// Never answers.
 pub const MUTE: u16 = 8080;
 
+/// Data of a full segment: over IPv4, of 1500 bytes, with timestamps.
+const FULL_SEGMENT: usize = 1448;
 /// Nothing that a client does takes longer; what does is a client that vanished.
 const PATIENCE: Duration = Duration::from_secs(1200);
 
@@ -89,7 +97,7 @@ fn serve(
     ready: &mpsc::Sender<Result<()>>,
 ) {
     runtime.block_on(async {
-        for port in [MESSAGES, DISCARD, MAIL, DEAF, SATED, MUTE] {
+        for port in [MESSAGES, DISCARD, STREAM, REPLY, MAIL, DEAF, SATED, MUTE] {
             match listen(port) {
                 Ok(listener) => drop(tokio::spawn(accept(listener, port))),
                 Err(error) => return drop(ready.send(Err(error))),
@@ -132,6 +140,13 @@ async fn talk(mut stream: TcpStream, port: u16) -> io::Result<()> {
     match port {
         MESSAGES => messages(&mut stream).await?,
         MAIL => mail(&mut stream).await?,
+        STREAM => pour(&mut stream, u32::MAX).await?,
+        REPLY => {
+            pour(&mut stream, 80).await?;
+            stream.write_all(&[0; 700]).await?;
+            // Until the client closes.
+            io::copy(&mut stream, &mut io::sink()).await?;
+        }
         DEAF => std::future::pending().await,
         SATED => {
             swallow(&mut stream, ENOUGH).await?;
@@ -150,6 +165,17 @@ async fn messages(stream: &mut TcpStream) -> io::Result<()> {
     while let Ok(length) = stream.read_u32().await {
         swallow(stream, length.into()).await?;
         stream.write_all(b"ok").await?;
+    }
+    Ok(())
+}
+
+/// Writes so many pieces, twenty a second: slow enough for the machine, and each in segments that
+/// are as full as those of a sender with a backlog.
+async fn pour(stream: &mut TcpStream, pieces: u32) -> io::Result<()> {
+    let mut clock = time::interval(Duration::from_millis(50));
+    for _ in 0..pieces {
+        clock.tick().await;
+        stream.write_all(&[0; 10 * FULL_SEGMENT]).await?;
     }
     Ok(())
 }

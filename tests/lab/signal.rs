@@ -56,9 +56,14 @@ pub fn watch() -> Result<()> {
     Ok(())
 }
 
+/// Whether the user wants to stop.
+pub fn raised() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
 /// Fails when the user wants to stop.
 pub fn check() -> Result<()> {
-    if INTERRUPTED.load(Ordering::Relaxed) {
+    if raised() {
         bail!("interrupted");
     }
     Ok(())

@@ -98,6 +98,17 @@ pub struct Upstream {
     pub counterfactual: Counterfactual,
     /// Age of the oldest stall.
     pub oldest_stall_seconds: Option<f64>,
+    /// The figures behind the verdict.
+    pub evidence: Evidence,
+}
+
+/// The figures behind a verdict, some of them.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Evidence {
+    /// The largest segment that surely got through lately, data only.
+    pub largest_passed_bytes: Option<u32>,
+    /// The smallest segment that waits, data only.
+    pub smallest_waiting_bytes: Option<u32>,
 }
 
 /// Connections of an upstream.
@@ -111,6 +122,8 @@ pub struct Connections {
     pub suspect: u32,
     /// No progress for a while.
     pub stalled: u32,
+    /// Not past the handshake, and not answered.
+    pub handshake: u32,
 }
 
 /// Destinations of an upstream.
@@ -175,6 +188,8 @@ pub struct Stall {
     pub unacked_bytes: u64,
     /// Timeouts without progress.
     pub retransmits: u32,
+    /// Until the kernel gives it up.
+    pub gives_up_seconds: Option<f64>,
     /// Process.
     pub pid: Option<u32>,
     /// Its name.

@@ -54,6 +54,10 @@ pub enum Load {
     LongPoll(u16),
     /// Connections whose peer does not read: we write until nothing goes any more.
     SlowReaders(u16),
+    /// Connections to which a stream flows that never ends (IPv4).
+    Downloads(u16),
+    /// Connections to which a reply of four seconds flows, and then nothing (IPv4).
+    Replies(u16),
     /// Connections that are opened, exchange a small message and are closed: so many a second.
     Churn(u16),
     /// To each destination, so often: a connection is opened, a message written, and the rest is
@@ -88,6 +92,8 @@ impl Load {
             Self::Steady { .. } | Self::Churn(_) | Self::Idle(_) => server::MESSAGES,
             Self::Mail { .. } => server::MAIL,
             Self::LongPoll(_) => server::MUTE,
+            Self::Downloads(_) => server::STREAM,
+            Self::Replies(_) => server::REPLY,
             Self::SlowReaders(_) => server::DEAF,
             Self::Farewell { .. } => server::DISCARD,
             Self::Overfed(_) => server::SATED,

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-use crate::{build, command::command, packages, root::as_root};
+use crate::{build, command::command, kernel, packages, root::as_root};
 
 /// What to measure.
 #[derive(Subcommand)]
@@ -12,6 +12,8 @@ pub(crate) enum Subject {
     Detect(Options),
     /// What the daemon costs while nothing is wrong
     Idle(Options),
+    /// What the judgement says of thousands of made-up outages, in virtual time (not as root)
+    Judge(Options),
     /// Whether healthy churn, loss and slow readers raise a false alarm
     Quiet(Options),
 }
@@ -27,6 +29,7 @@ pub(crate) struct Options {
 /// `cargo xtask bench`
 pub(crate) fn task(subject: &Subject) -> Result<()> {
     let (name, options) = match subject {
+        Subject::Judge(options) => return judge(options),
         Subject::Detect(options) => ("detect", options),
         Subject::Idle(options) => ("idle", options),
         Subject::Quiet(options) => ("quiet", options),
@@ -39,4 +42,11 @@ pub(crate) fn task(subject: &Subject) -> Result<()> {
         .args(&options.args)
         .env("TCPSTALL_BIN", tcpstall);
     as_root(measure)?.become_it()
+}
+
+/// Needs no network and no kernel programs: the engine is part of the measuring program.
+fn judge(options: &Options) -> Result<()> {
+    kernel::build()?;
+    let bench = build::laboratory_program("bench")?;
+    command(bench).arg("judge").args(&options.args).become_it()
 }

@@ -3,6 +3,8 @@
 //! **Invariant:** never waits for longer than it says; every failure names the socket and what to
 //! do.
 
+mod record;
+
 use std::{io, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
 use anyhow::{Context, anyhow, bail};
@@ -18,8 +20,10 @@ use tokio::{net::UnixStream, time::timeout};
 
 use crate::{
     api,
-    serve::{Filter, VERSION},
+    serve::{Filter, VERSION, Which},
 };
+
+pub(super) use record::{Stop, Told, record};
 
 /// For an answer as a whole.
 const ANSWER: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
@@ -36,6 +40,14 @@ pub(super) fn stalls(socket: &Path, filter: &Filter) -> anyhow::Result<Vec<api::
     get(
         socket,
         &format!("/v1/stalls?{}", serde_urlencoded::to_string(filter)?),
+    )
+}
+
+/// The incidents that `which` wants.
+pub(super) fn incidents(socket: &Path, which: &Which) -> anyhow::Result<Vec<api::Incident>> {
+    get(
+        socket,
+        &format!("/v1/incidents?{}", serde_urlencoded::to_string(which)?),
     )
 }
 

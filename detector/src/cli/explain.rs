@@ -15,15 +15,15 @@ use crate::{api, model::State, serve::Filter};
 /// Say what a verdict, or the cause of one connection, rests on
 ///
 /// For an upstream: what speaks for its state and what against, which connections were left out
-/// and why, a few typical ones, and what to check next. Without an argument, the same for every
-/// upstream that is bad.
+/// and why, a few typical ones from their last acknowledgement to the moment when the kernel gives
+/// them up, and what to check next. Without an argument, the same for every upstream that is bad.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Examples:\n  \
     tcpstall explain provider-b\n  \
     tcpstall explain c-7f3a9c01")]
 pub(super) struct Args {
-    /// Name of an upstream, or id of a connection as `tcpstall stalls` prints it [default: every
-    /// upstream that is bad]
+    /// Name of an upstream, or id of a connection as `tcpstall stalls` prints it, or the beginning
+    /// of one [default: every upstream that is bad]
     #[arg(value_name = "UPSTREAM|ID")]
     what: Option<String>,
 }
@@ -61,10 +61,13 @@ fn bad(socket: &Path, status: &api::Status, format: Format) -> anyhow::Result<()
         Format::Json => output::json(&all),
         Format::Jsonl => output::jsonl(&all),
         Format::Table | Format::Wide if all.is_empty() => {
-            output::print(&format!("{}\n", render::sentence(status)))
+            output::print(&render::summary(status, output::width()))
         }
         Format::Table | Format::Wide => {
-            let each: Vec<_> = all.iter().map(|it| words(it, status)).collect();
+            let mut each: Vec<_> = all.iter().map(|it| words(it, status)).collect();
+            if all.len() > 1 {
+                each.insert(0, render::summary(status, output::width()));
+            }
             output::print(&each.join("\n"))
         }
     }
@@ -86,16 +89,13 @@ fn upstream(
 
 fn connection(socket: &Path, status: &api::Status, id: &str, format: Format) -> anyhow::Result<()> {
     let stalls = client::stalls(socket, &Filter::default())?;
-    let Some(stall) = stalls.iter().find(|it| it.id == id) else {
-        bail!(
-            "{id} is neither stalled nor suspect now: it makes progress again, has ended, or \
-             never was; `tcpstall stalls` lists those that are"
-        );
-    };
+    let stall = render::find(&stalls, id).map_err(anyhow::Error::msg)?;
     match format {
         Format::Json => output::json(stall),
         Format::Jsonl => output::jsonl(std::slice::from_ref(stall)),
-        Format::Table | Format::Wide => output::print(&render::explain_connection(stall, status)),
+        Format::Table | Format::Wide => {
+            output::print(&render::explain_connection(stall, status, output::width()))
+        }
     }
 }
 
@@ -111,5 +111,6 @@ fn evidence<'a>(socket: &Path, upstream: &'a api::Upstream) -> anyhow::Result<Ev
 }
 
 fn words(evidence: &Evidence<'_>, status: &api::Status) -> String {
-    render::explain_upstream(evidence.upstream, status, &evidence.stalls)
+    let width = output::width();
+    render::explain_upstream(evidence.upstream, status, &evidence.stalls, width)
 }

@@ -4,7 +4,7 @@
 
 use std::{
     fmt,
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
 };
 
 use serde::Serialize;
@@ -28,6 +28,19 @@ pub(super) fn print(text: &str) -> anyhow::Result<()> {
     let mut stdout = anstream::AutoStream::auto(io::stdout().lock());
     stdout.write_all(text.as_bytes())?;
     Ok(stdout.flush()?)
+}
+
+/// Columns of the terminal; 80 in a pipe or a file.
+pub(super) fn width() -> usize {
+    const USUAL: usize = 80;
+    let stdout = io::stdout();
+    if !stdout.is_terminal() {
+        return USUAL;
+    }
+    match rustix::termios::tcgetwinsize(stdout) {
+        Ok(size) if size.ws_col > 0 => size.ws_col.into(),
+        _ => USUAL,
+    }
 }
 
 /// Prints one JSON value.

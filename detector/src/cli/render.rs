@@ -3,34 +3,44 @@
 //! **Invariant:** pure; nothing from outside reaches the text without
 //! `words::clean`.
 
+mod calm;
+mod chart;
 mod check;
+mod clamp;
 mod doctor;
+mod evidence;
 mod explain;
 mod groups;
+mod incidents;
 mod next;
+mod page;
+mod replay;
 mod stalls;
 mod status;
 mod story;
 mod table;
 #[cfg(test)]
 mod tests;
+mod timeline;
 mod units;
 
 pub(super) use self::{
     check::check,
     doctor::doctor,
-    explain::explain_upstream,
+    explain::{explain_upstream, summary},
     groups::{Key, grouped, groups},
+    incidents::{incident, incidents, unknown_incident},
+    replay::{recorded, replay},
     stalls::stalls,
     status::{event, sentence, stale, status},
-    story::explain_connection,
+    story::{explain_connection, find},
 };
 use crate::{api, serve::words::clean};
 
-/// Whether `text` is the id of a connection, such as `c-7f3a9c01`.
+/// Whether `text` is the id of a connection, such as `c-7f3a9c01`, or the beginning of one.
 pub(super) fn is_id(text: &str) -> bool {
     text.strip_prefix("c-")
-        .is_some_and(|it| it.len() >= 8 && it.bytes().all(|byte| byte.is_ascii_hexdigit()))
+        .is_some_and(|it| !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// What to say when `name` is not the name of an upstream.

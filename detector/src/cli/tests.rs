@@ -53,9 +53,14 @@ fn every_flag_is_understood() {
          --netns 4026531840 --limit 5",
         "tcpstall explain",
         "tcpstall explain c-7f3a9c01",
+        "tcpstall incidents --limit 3 -o wide",
+        "tcpstall incidents i-7f3a9c01",
         "tcpstall watch --json",
         "tcpstall check",
         "tcpstall check provider-b",
+        "tcpstall record /x",
+        "tcpstall record --for 60s --max-size 20MB --force /x",
+        "tcpstall replay /x --config /y -o jsonl",
         "tcpstall doctor",
         "tcpstall completions zsh",
         "tcpstall man --dir /tmp/x",
@@ -94,6 +99,16 @@ fn wrong_usage_is_refused() {
         (
             "tcpstall daemon --metrics-address localhost",
             "invalid socket address",
+        ),
+        ("tcpstall incidents i-1 --limit 3", "cannot be used with"),
+        ("tcpstall record", "<FILE>"),
+        (
+            "tcpstall record /x --for 0s",
+            "expected a span of time such as 60s",
+        ),
+        (
+            "tcpstall record /x --max-size 20",
+            "expected a size such as 500kB",
         ),
         ("tcpstall stats", "unrecognized subcommand"),
     ] {

@@ -70,9 +70,10 @@ impl Connection {
     /// First sight of a connection.
     pub fn new(sample: Sample, generation: u64) -> (Self, News) {
         let destination = Destination::of(sample.remote.ip());
+        let (account, trials) = Account::new(&sample);
         let news = News {
             pass: Pass::between(None, &sample, destination),
-            trials: None,
+            trials,
             timeouts: u64::from(sample.timeouts),
             recovered: None,
         };
@@ -83,7 +84,7 @@ impl Connection {
             attributed_with: None,
             waiting_since: waiting_since(None, &sample),
             progressed_at: None,
-            account: Account::new(&sample),
+            account,
             hole_since: sample.hole.then_some(sample.at),
             suspended: false,
             passed_by: false,

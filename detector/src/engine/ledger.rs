@@ -158,15 +158,15 @@ pub struct Account {
 }
 
 impl Account {
-    /// Begins with the first sample of a connection.
-    pub fn new(sample: &Sample) -> Self {
+    /// Begins with the first sample of a connection; answers with what is certain already.
+    pub fn new(sample: &Sample) -> (Self, Option<Trials>) {
         let young = sample.timeouts == 0 && sample.segments_out <= YOUNG;
         let mut account = Self {
             closed: young.then(Trials::default),
             ..Self::default()
         };
-        account.take(sample);
-        account
+        let certain = account.take(sample);
+        (account, certain)
     }
 
     /// Takes in the next sample; answers with what has become certain.
@@ -382,7 +382,7 @@ mod tests {
     #[test]
     fn transmissions_count_when_all_until_then_is_acknowledged() {
         let start = u32::MAX - 99;
-        let mut account = Account::new(&at(start, 0, (50, 0), 0));
+        let (mut account, _) = Account::new(&at(start, 0, (50, 0), 0));
         assert_eq!(account.take(&at(start, 100, (51, 0), 0)), None, "it waits");
         assert_eq!(
             account.take(&at(start, 200, (54, 2), 0)),
@@ -395,7 +395,7 @@ mod tests {
 
     #[test]
     fn the_beginning_of_a_stall_is_not_loss() {
-        let mut account = Account::new(&at(1, 0, (1, 0), 0));
+        let (mut account, _) = Account::new(&at(1, 0, (1, 0), 0));
         assert_eq!(
             account.take(&at(101, 100, (5, 3), 2)),
             None,
@@ -413,16 +413,18 @@ mod tests {
     #[test]
     fn the_young_are_accounted_for_from_their_beginning() {
         let next = |sent| {
-            let mut account = Account::new(&at(1, 100, (sent, 2), 0));
+            let (mut account, _) = Account::new(&at(1, 100, (sent, 2), 0));
             account.take(&at(101, 0, (sent, 2), 0))
         };
         assert_eq!(next(30), Some(trials(30, 2, 0)));
         assert_eq!(next(31), None);
+        let (_, certain) = Account::new(&at(101, 0, (30, 2), 0));
+        assert_eq!(certain, Some(trials(30, 2, 0)), "who is seen only once");
     }
 
     #[test]
     fn who_was_in_trouble_when_first_seen_is_accounted_for_later() {
-        let mut account = Account::new(&at(1, 100, (3, 2), 1));
+        let (mut account, _) = Account::new(&at(1, 100, (3, 2), 1));
         assert_eq!(account.take(&at(101, 0, (3, 2), 0)), None);
         assert_eq!(account.take(&at(201, 0, (5, 3), 0)), Some(trials(2, 1, 0)));
     }

@@ -6,6 +6,7 @@ mod judgement;
 mod loud;
 mod naming;
 mod quiet;
+mod recording;
 mod recovery;
 pub(super) mod samples;
 mod sensors;

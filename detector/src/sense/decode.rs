@@ -133,13 +133,13 @@ fn sample(raw: &RawSock, hz: u64) -> Result<Sample, DecodeError> {
         send_error: raw.err.checked_neg().filter(|errno| *errno > 0),
         user_timeout: (raw.user_timeout != 0)
             .then(|| Duration::from_millis(u64::from(raw.user_timeout))),
-        duplicates: 0,
+        duplicates: raw.dsack_dups,
         unreachable: (raw.err_soft > 0).then_some(raw.err_soft),
         next_try: (raw.pending != 0).then(|| clock.ahead(raw.timer_expires)),
         rcv_nxt: raw.rcv_nxt,
         received_at: clock.moment(raw.lrcvtime),
         bytes_received: raw.bytes_received,
-        hole: false,
+        hole: raw.hole != 0,
     })
 }
 
@@ -159,9 +159,9 @@ pub fn counts(raw: &RawNextHop, counts: &RawCounts) -> (Option<NextHop>, Counts)
         app_limited: counts.app_limited,
         waiting: counts.waiting,
         idle: counts.idle,
-        handshakes: 0,
-        receiving: 0,
-        fell_silent: 0,
+        handshakes: counts.handshakes,
+        receiving: counts.receiving,
+        fell_silent: counts.fell_silent,
     };
     (next_hop, counts)
 }

@@ -10,6 +10,7 @@ use super::{
     btf::Btf,
     offsets,
     programs::{self, Programs},
+    settings,
 };
 use crate::{clock, model::NetnsId};
 
@@ -19,10 +20,6 @@ const BTF: &str = "/sys/kernel/btf/vmlinux";
 const CAPABILITIES: &[(&str, u32)] = &[("CAP_BPF", 39), ("CAP_PERFMON", 38)];
 /// How to get them.
 const RIGHTS: &str = "run as root, or give the service AmbientCapabilities=CAP_BPF CAP_PERFMON";
-/// A connection that sent data within this many seconds is at work.
-const ACTIVE_SECONDS: u64 = 5;
-/// Samples of each destination per sweep.
-const SAMPLES: u32 = 4;
 
 /// What was learned about this host before loading anything.
 #[derive(Debug)]
@@ -60,14 +57,8 @@ pub fn inspect() -> anyhow::Result<Host> {
         .is_some_and(|count| count > 2);
     let hz = clock::jiffies_per_second();
     let netns = netns()?;
-    let settings = Settings {
-        netns: netns.0,
-        active_jiffies: u32::try_from(ACTIVE_SECONDS * hz).unwrap_or(u32::MAX),
-        samples_per_destination: SAMPLES,
-        report_timeouts: 1,
-        has_err: u32::from(has_err),
-        may_probe: u32::from(lockdown() != "confidentiality"),
-    };
+    let may_probe = lockdown() != "confidentiality";
+    let settings = settings::of(netns, hz, has_err, may_probe);
     let mut checks = vec![Check::present(
         "btf",
         true,
@@ -75,7 +66,7 @@ pub fn inspect() -> anyhow::Result<Host> {
     )];
     checks.extend(offsets::checks(&btf));
     checks.push(send_errors(has_err));
-    checks.push(probe_reads(settings.may_probe == 1));
+    checks.push(probe_reads(may_probe));
     checks.push(see_processes());
     Ok(Host {
         netns,

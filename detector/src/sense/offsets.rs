@@ -45,7 +45,17 @@ const OPTIONAL: &[(&str, &str)] = &[
     ),
     ("user_timeout", "when the kernel gives up on a connection"),
     ("timer_expires", "when the kernel tries again"),
-    ("sacked_out", "whether later segments arrived"),
+    (
+        "dsack_dups",
+        "what the peer reports to have received twice: a broken way back is told less surely",
+    ),
+    ("out_of_order", "holes in what arrives"),
+    ("copied_seq", "streams that fell silent"),
+    ("rcv_mss", "streams that fell silent"),
+    (
+        "bound_dev_if",
+        "the next hop of a connection bound to an interface, once its cached route is gone",
+    ),
     ("srtt_us", "the round-trip time"),
     ("total_retrans", "the number of retransmissions"),
     ("uid", "the owner of a connection"),

@@ -18,6 +18,9 @@ use netlink_packet_route::{
 };
 use rtnetlink::{Handle, MulticastGroup, packet_core::NetlinkPayload};
 
+mod routes;
+
+pub use self::routes::Changes as RouteChanges;
 use crate::model::{IfIndex, Input, Interface, NetnsId, NextHop, Reachability, Sample};
 
 /// Longest wait for netlink's answers.
@@ -31,7 +34,7 @@ pub struct Topology {
     changes: BoxStream<'static, Option<RouteNetlinkMessage>>,
     links: BTreeMap<IfIndex, Link>,
     /// Routes that changed since it was last asked.
-    route_changes: u64,
+    route_changes: RouteChanges,
 }
 
 /// A link as netlink tells it.
@@ -71,7 +74,7 @@ impl Topology {
             handle,
             changes,
             links: BTreeMap::new(),
-            route_changes: 0,
+            route_changes: RouteChanges::default(),
         };
         let mut inputs = topology.read_links().await?;
         inputs.extend(topology.read_neighbours(None).await?);
@@ -101,17 +104,25 @@ impl Topology {
                     .into_iter()
                     .collect()
             }
-            RouteNetlinkMessage::NewRoute(_) | RouteNetlinkMessage::DelRoute(_) => {
-                self.route_changes += 1;
-                Vec::new()
-            }
+            RouteNetlinkMessage::NewRoute(route) => self.note_route(&route, false),
+            RouteNetlinkMessage::DelRoute(route) => self.note_route(&route, true),
             _ => Vec::new(),
         })
     }
 
-    /// How many routes have changed since the last call.
-    pub fn take_route_changes(&mut self) -> u64 {
-        std::mem::take(&mut self.route_changes)
+    /// The routes that have changed since the last call.
+    pub fn take_route_changes(&mut self) -> RouteChanges {
+        self.route_changes.take()
+    }
+
+    /// A route is nothing to the engine: only what changed is remembered.
+    fn note_route(&mut self, route: &RouteMessage, removed: bool) -> Vec<Input> {
+        let links = &self.links;
+        self.route_changes.add(route, removed, |index| {
+            let link = links.get(&index);
+            link.map_or_else(|| format!("if{}", index.0), |it| it.interface.name.clone())
+        });
+        Vec::new()
     }
 
     /// Asks how the neighbours behind `hops` are. Not every step towards "does not answer" is

@@ -6,12 +6,17 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::sync::{broadcast, watch};
 
-use super::{Board, Facts, Owner, Published, metrics::Metrics};
+mod incidents;
+
+pub(crate) use incidents::incidents;
+
+use super::{Board, Facts, Owner, Published, Recordings, metrics::Metrics};
 use crate::{
     api,
+    config::Config,
     model::{
         Cause, Check, ConnectionId, Counts, Destination, Evidence, Excluded, IfIndex, Interface,
-        NetnsId, NextHop, Origin, Phase, Sample, Scope, Snapshot, Stall, State, TcpState,
+        NetnsId, NextHop, Origin, Phase, Retries, Sample, Scope, Snapshot, Stall, State, TcpState,
         Transition, Upstream,
     },
     time::Time,
@@ -126,6 +131,17 @@ fn slow_reader(id: u64, age: u64) -> Stall {
     }
 }
 
+/// A connection that was closed with data on its way.
+fn left_behind(id: u64, age: u64) -> Stall {
+    let stall = stall(id, age, Cause::Mtu);
+    let sample = Sample {
+        tcp_state: TcpState::FinWait1,
+        inode: None,
+        ..stall.sample
+    };
+    Stall { sample, ..stall }
+}
+
 fn upstream(name: &str, next_hop: NextHop, state: State, counts: Counts) -> Upstream {
     Upstream {
         name: name.to_owned(),
@@ -162,6 +178,7 @@ fn failing() -> Upstream {
         app_limited: 0,
         waiting: 3,
         idle: 312,
+        handshakes: 4,
         ..Counts::default()
     };
     let b = upstream("provider-b", next_hop, State::Failing, counts);
@@ -191,6 +208,13 @@ fn failing() -> Upstream {
         fine_elsewhere: 6,
         outstanding: 812_344,
         oldest_stall: Some(ago(12_300)),
+        orphans: 2,
+        evidence: Evidence {
+            chance: 1e-30,
+            largest_passed: Some(1020),
+            smallest_waiting: Some(1448),
+            ..b.evidence
+        },
         ..b
     }
 }
@@ -234,7 +258,7 @@ pub(crate) fn snapshot() -> Snapshot {
             stall(0x7f3a_9c02, 12_000, Cause::Mtu),
             stall(0x7f3a_9c03, 9_000, Cause::Blackhole),
             slow_reader(0x7f3a_9c04, 8_000),
-            stall(0x7f3a_9c05, 1_200, Cause::Mtu),
+            left_behind(0x7f3a_9c05, 1_200),
         ],
         interfaces: BTreeMap::from([
             ((NETNS, IfIndex(2)), interface("wan0")),
@@ -287,6 +311,7 @@ pub(crate) fn facts() -> Facts {
             (ConnectionId(0x7f3a_9c01), owner(4711, "smtpd")),
             (ConnectionId(0x7f3a_9c02), owner(4712, "smt\x1b[2Jpd")),
         ]),
+        retries: Retries::default(),
         checks: vec![check("btf", true), check("owners", false)],
         reload: Some((true, "2026-11-20T08:00:00Z".parse().expect("time"))),
     }
@@ -323,9 +348,16 @@ pub(crate) fn board() -> (Board, watch::Sender<Option<Arc<Published>>>) {
     (
         Board {
             latest,
+            incidents: watch::Sender::new(incidents()).subscribe(),
             events: broadcast::Sender::new(16),
             metrics,
+            recordings: recordings(),
         },
         sender,
     )
+}
+
+pub(crate) fn recordings() -> Recordings {
+    let settings = (&Config::default()).into();
+    Recordings::new("mx1".to_owned(), "6.18.0".to_owned(), settings)
 }

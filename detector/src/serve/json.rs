@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::{Facts, Filter, words};
 use crate::{
     api,
-    model::{self, Cause, NextHop, Snapshot, State, Transition},
+    model::{self, Cause, NextHop, Snapshot, State, Transition, first_timeout},
     time::Time,
 };
 
@@ -117,6 +117,7 @@ fn upstream(upstream: &model::Upstream, snapshot: &Snapshot, facts: &Facts) -> a
             active: counts.active(),
             suspect: upstream.suspect_connections(),
             stalled: upstream.stalled_connections(),
+            handshake: counts.handshakes,
         },
         destinations: api::Destinations {
             active: upstream.active_destinations,
@@ -129,11 +130,41 @@ fn upstream(upstream: &model::Upstream, snapshot: &Snapshot, facts: &Facts) -> a
             fine_elsewhere: upstream.fine_elsewhere,
         },
         outstanding_bytes: upstream.outstanding,
+        orphans: upstream.orphans,
         oldest_stall_seconds: upstream.oldest_stall.map(|it| age(snapshot.at, it)),
         stalled_destinations: some(&upstream.stalled_destinations, STALLED_DESTINATIONS),
         fine_destinations: some(&upstream.fine_destinations, FINE_DESTINATIONS),
+        evidence: evidence(&upstream.evidence, snapshot),
+        orphan_bytes: orphan_bytes(upstream, snapshot),
         next_hops,
     }
+}
+
+/// A usual share of nothing at all is none: no judgement has been reached yet.
+fn evidence(evidence: &model::Evidence, snapshot: &Snapshot) -> api::Evidence {
+    let judged = evidence.baseline > 0.0;
+    api::Evidence {
+        usually_stalled: judged.then_some(evidence.baseline),
+        chance: judged.then_some(evidence.chance),
+        lost: evidence.lost,
+        largest_passed_bytes: evidence.largest_passed,
+        smallest_waiting_bytes: evidence.smallest_waiting,
+        leg: evidence.leg.map(|it| next_hop(&it, snapshot)),
+        receiving: evidence
+            .fell_silent
+            .map(|(fell_silent, connections)| api::Receiving {
+                connections,
+                fell_silent,
+            }),
+    }
+}
+
+fn orphan_bytes(upstream: &model::Upstream, snapshot: &Snapshot) -> u64 {
+    let of_it = snapshot
+        .stalls
+        .iter()
+        .filter(|it| it.upstream == upstream.name && it.sample.is_orphan());
+    of_it.map(|it| it.sample.outstanding()).sum()
 }
 
 fn daemon(snapshot: &Snapshot, facts: &Facts) -> api::Daemon {
@@ -152,6 +183,8 @@ fn daemon(snapshot: &Snapshot, facts: &Facts) -> api::Daemon {
 fn stall(stall: &model::Stall, snapshot: &Snapshot, facts: &Facts) -> api::Stall {
     let sample = &stall.sample;
     let owner = facts.owners.get(&sample.id);
+    let ahead = |time: Time| age(time, snapshot.at);
+    let gives_up = facts.retries.gives_up(sample, stall.since);
     api::Stall {
         id: sample.id.to_string(),
         netns: sample.netns,
@@ -174,6 +207,19 @@ fn stall(stall: &model::Stall, snapshot: &Snapshot, facts: &Facts) -> api::Stall
         head_bytes: sample.head,
         retransmits: sample.timeouts,
         probes: sample.probes,
+        backoff: sample.backoff,
+        next_try_seconds: sample.next_try.map(ahead),
+        gives_up_seconds: gives_up.map(ahead),
+        user_timeout_seconds: sample.user_timeout.map(|it| it.as_secs_f64()),
+        first_timeout_seconds: first_timeout(sample, stall.since).map(|it| age(snapshot.at, it)),
+        duplicates: sample.duplicates,
+        unreachable: sample.unreachable.map(words::unreachable),
+        hole: sample.hole,
+        acked_bytes: sample.bytes_acked,
+        received_bytes: sample.bytes_received,
+        last_received_seconds: (sample.bytes_received > 0)
+            .then(|| age(snapshot.at, sample.received_at)),
+        orphan: sample.is_orphan(),
         rto_seconds: sample.rto.as_secs_f64(),
         srtt_seconds: sample.srtt.map(|it| it.as_secs_f64()),
         mss: sample.mss,

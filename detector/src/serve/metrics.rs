@@ -21,7 +21,7 @@ use prometheus::{
 use super::Published;
 #[cfg(test)]
 use super::REVISION;
-use crate::model::{Cause, State, Transition};
+use crate::model::{Cause, Transition};
 
 /// Content type of the page.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -73,7 +73,7 @@ impl Metrics {
         )?;
         let incidents = counters(
             "tcpstall_incidents_total",
-            "Times the upstream became degraded or failing, by the cause at that moment.",
+            "Incidents of the upstream that began, by the cause at that moment.",
             &["upstream", "cause"],
         )?;
         let stall_duration = HistogramOpts::new(
@@ -119,20 +119,8 @@ impl Metrics {
     /// Counts what has changed.
     pub fn observe(&self, transition: &Transition) {
         match transition {
-            Transition::Upstream {
-                upstream,
-                from,
-                to,
-                cause,
-                ..
-            } => {
-                if !bad(*from) && bad(*to) {
-                    let cause = cause.unwrap_or(Cause::Unknown).word();
-                    self.incidents
-                        .with_label_values(&[&*self.label(upstream), cause])
-                        .inc();
-                }
-            }
+            // Not every change is an incident of its own.
+            Transition::Upstream { .. } => {}
             Transition::StallBegan {
                 upstream, cause, ..
             } => {
@@ -156,6 +144,14 @@ impl Metrics {
                     .inc_by(*count);
             }
         }
+    }
+
+    /// Counts an incident that begins.
+    pub fn incident(&self, upstream: &str, cause: Option<Cause>) {
+        let cause = cause.unwrap_or(Cause::Unknown).word();
+        self.incidents
+            .with_label_values(&[&*self.label(upstream), cause])
+            .inc();
     }
 
     /// Counts a walk over all connections.
@@ -237,13 +233,6 @@ impl Metrics {
                 .stall_duration
                 .remove_label_values(&[upstream, outcome.word()]);
         }
-    }
-}
-
-fn bad(state: State) -> bool {
-    match state {
-        State::Degraded | State::Failing => true,
-        State::Ok | State::Idle => false,
     }
 }
 

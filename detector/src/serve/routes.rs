@@ -3,10 +3,11 @@
 //! **Invariant:** every answer is made from the newest [`Published`]; nothing here waits, save for
 //! the next event.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
+    body::Body,
     extract::{Query, State, rejection::QueryRejection},
     http::{StatusCode, Uri, header},
     response::{
@@ -19,8 +20,8 @@ use futures_util::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_stream::wrappers::{BroadcastStream, errors::BroadcastStreamRecvError};
 
-use super::{Board, Filter, Published, json, metrics};
-use crate::api;
+use super::{Board, Filter, Published, Which, json, metrics};
+use crate::{api, clock};
 
 /// Streams of events at a time; they last, and must leave connections for questions.
 const STREAMS: usize = 32;
@@ -42,7 +43,9 @@ pub(super) fn socket(board: Board) -> Router {
     let answers = answers(board);
     shared()
         .route("/v1/stalls", get(stalls))
+        .route("/v1/incidents", get(incidents))
         .route("/v1/events", get(events))
+        .route("/v1/record", get(record))
         .with_state(answers)
 }
 
@@ -91,6 +94,18 @@ async fn stalls(
         filter.map_err(|rejection| Refusal(StatusCode::BAD_REQUEST, rejection.body_text()))?;
     let latest = answers.latest()?;
     Ok(Json(json::stalls(&latest.snapshot, &latest.facts, &filter)))
+}
+
+async fn incidents(
+    State(answers): State<Answers>,
+    which: Result<Query<Which>, QueryRejection>,
+) -> Result<Json<Vec<api::Incident>>, Refusal> {
+    let Query(which) =
+        which.map_err(|rejection| Refusal(StatusCode::BAD_REQUEST, rejection.body_text()))?;
+    let latest = answers.board.latest.borrow().clone();
+    let now = latest.map(|it| it.facts.wall);
+    let all = answers.board.incidents.borrow().clone();
+    Ok(Json(super::incidents::incidents(&all, &which, now)))
 }
 
 async fn metrics_page(State(answers): State<Answers>) -> Result<Response, Refusal> {
@@ -142,13 +157,33 @@ fn sent(
     }
 }
 
+/// What the engine is told from now on; it names peers, as `/v1/stalls` does.
+async fn record(State(answers): State<Answers>) -> Result<Response, Refusal> {
+    let recordings = &answers.board.recordings;
+    let lines = recordings
+        .begin(clock::now(), clock::wall())
+        .ok_or_else(|| {
+            Refusal(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "as many recordings as are possible at a time are under way; end one of them"
+                    .to_owned(),
+            )
+        })?;
+    let body = futures_util::stream::unfold(lines, async |mut lines| {
+        let line = lines.next().await?;
+        Some((Ok::<_, Infallible>(line), lines))
+    });
+    let kind = [(header::CONTENT_TYPE, "application/jsonl")];
+    Ok((kind, Body::from_stream(body)).into_response())
+}
+
 async fn nothing_here(uri: Uri) -> Refusal {
     let path = uri.path().chars().take(100).collect::<String>();
     Refusal(
         StatusCode::NOT_FOUND,
         format!(
             "there is nothing at {path}; ask for /v1/status, /metrics, /-/healthy or /-/ready, or \
-             on the socket for /v1/stalls or /v1/events"
+             on the socket for /v1/stalls, /v1/incidents, /v1/events or /v1/record"
         ),
     )
 }

@@ -40,6 +40,20 @@ pub fn count(number: u32, noun: &str) -> String {
     format!("{number} {noun}{plural}")
 }
 
+/// What the kernel was told of the way to a peer, as a noun phrase; an errno from
+/// `net/ipv4/icmp.c`, `icmp_err_convert`, or `net/ipv6/icmp.c`, `tab_unreach`.
+pub fn unreachable(errno: i32) -> String {
+    match errno {
+        libc::ENETUNREACH | libc::ENONET => "network unreachable".to_owned(),
+        libc::EHOSTUNREACH | libc::EHOSTDOWN => "host unreachable".to_owned(),
+        libc::ECONNREFUSED => "port unreachable".to_owned(),
+        libc::ENOPROTOOPT => "protocol unreachable".to_owned(),
+        libc::EACCES => "prohibited by an administrator".to_owned(),
+        libc::EMSGSIZE => "packet too big".to_owned(),
+        other => format!("error {other}"),
+    }
+}
+
 /// A change of an upstream in one sentence.
 pub fn change(
     upstream: &str,
@@ -132,6 +146,14 @@ mod tests {
         ] {
             assert_eq!(change("b", from, to, why, destinations), expected);
         }
+    }
+
+    #[test]
+    fn reports_of_routers_are_words() {
+        assert_eq!(unreachable(113), "host unreachable");
+        assert_eq!(unreachable(101), "network unreachable");
+        assert_eq!(unreachable(13), "prohibited by an administrator");
+        assert_eq!(unreachable(7777), "error 7777");
     }
 
     #[test]

@@ -133,6 +133,19 @@ fn a_real_daemon_is_understood() {
     };
     assert_eq!(stalls(&path, &filter).expect("an answer").len(), 2);
 
+    let which = Which {
+        id: Some("i-6d376001".to_owned()),
+        limit: None,
+    };
+    let found = incidents(&path, &which).expect("an answer");
+    assert_eq!(found, [(*example::incidents()[1]).clone()]);
+    assert_eq!(
+        incidents(&path, &Which::default())
+            .expect("an answer")
+            .len(),
+        2
+    );
+
     let watcher = std::thread::spawn(move || {
         let mut seen = Vec::new();
         let ended = events(&path, |news| {

@@ -3,16 +3,16 @@
 //! **Invariant:** nothing is concluded here; the evidence is retold.
 
 use super::{
-    next,
-    stalls::process,
-    status::{elsewhere, since, so_far},
-    table::{heading, painted},
-    units,
+    calm, evidence,
+    next::{self, Place},
+    page::Page,
+    status::{since, so_far},
+    timeline, units,
 };
 use crate::{
     api,
-    model::{Cause, Destination, Excluded, Scope, State},
-    serve::words::{cause, clean, count, stalled},
+    model::{Cause, Excluded, State},
+    serve::words::{cause, clean, count},
 };
 
 /// Connections that are shown.
@@ -23,43 +23,36 @@ pub(in crate::cli) fn explain_upstream(
     upstream: &api::Upstream,
     status: &api::Status,
     stalls: &[api::Stall],
+    width: usize,
 ) -> String {
-    let mut text = painted(&verdict(upstream, status), upstream.state);
-    text.push('\n');
-    section(
-        &mut text,
-        "What speaks for trouble",
-        &speaks_for(upstream, status),
-    );
-    section(
-        &mut text,
-        "What speaks against it",
-        &speaks_against(upstream, status),
-    );
-    section(
-        &mut text,
-        "What was not held against it",
-        &not_counted(upstream),
-    );
-    section(&mut text, "Typical connections", &typical(stalls));
-    section(
-        &mut text,
-        "What to check next",
-        &next_steps(upstream, stalls),
-    );
-    text
+    let mut page = Page::new(width);
+    page.painted(&verdict(upstream, status), upstream.state);
+    match upstream.state {
+        State::Degraded | State::Failing => {
+            let speaks_for = evidence::speaks_for(upstream, status, stalls);
+            page.section("What speaks for trouble", &speaks_for);
+            let speaks_against = evidence::speaks_against(upstream, status);
+            page.section("What speaks against it", &speaks_against);
+        }
+        State::Ok => calm::ok(&mut page, upstream),
+        State::Idle => calm::idle(&mut page, upstream),
+    }
+    page.section("Who was left out, and why", &not_counted(upstream));
+    let typical = typical(stalls, upstream.cause);
+    timeline::typical(&mut page, &typical);
+    if let Some(cause) = upstream.cause {
+        let place = Place::of_upstream(upstream, typical.first().copied());
+        let steps = next::steps(cause, upstream.scope, &place);
+        page.steps("What to check next", &steps);
+    }
+    page.text()
 }
 
-/// A heading and its points; nothing without any.
-pub(super) fn section(text: &mut String, title: &str, points: &[String]) {
-    if points.is_empty() {
-        return;
-    }
-    text.push('\n');
-    text.push_str(&heading(title));
-    for point in points {
-        text.push_str(&format!("  - {point}\n"));
-    }
+/// The judgement in one sentence, broken at `width`.
+pub(in crate::cli) fn summary(status: &api::Status, width: usize) -> String {
+    let mut page = Page::new(width);
+    page.painted(&super::sentence(status), status.state);
+    page.text()
 }
 
 /// What is said of an upstream, and how surely.
@@ -80,96 +73,6 @@ pub(super) fn verdict(upstream: &api::Upstream, status: &api::Status) -> String 
             )
         }
     }
-}
-
-fn speaks_for(upstream: &api::Upstream, status: &api::Status) -> Vec<String> {
-    let connections = upstream.connections;
-    let mut points = Vec::new();
-    if upstream.destinations.stalled > 0 {
-        let examples = examples(
-            &upstream.stalled_destinations,
-            upstream.destinations.stalled,
-        );
-        points.push(format!("{}: {examples}", stalled(upstream.destinations)));
-    }
-    if connections.stalled + connections.suspect > 0 {
-        points.push(format!(
-            "{} of {} stalled, {} suspect",
-            connections.stalled,
-            count(connections.active, "active connection"),
-            connections.suspect
-        ));
-    }
-    for (reason, number) in by_count(upstream) {
-        points.push(format!(
-            "{}: {}",
-            count(number, "stalled connection"),
-            cause(reason)
-        ));
-    }
-    let seen = upstream.counterfactual;
-    if seen.fine_elsewhere > 0 {
-        points.push(format!(
-            "of its stalled destinations, {} in use through other upstreams too; {} of them \
-             make progress there",
-            seen.destinations, seen.fine_elsewhere
-        ));
-    }
-    let other = elsewhere(upstream, status);
-    if upstream.destinations.stalled > 0 && other.active > 0 {
-        points.push(format!("other upstreams: {}", stalled(other)));
-    }
-    if upstream.outstanding_bytes > 0 {
-        let oldest = upstream.oldest_stall_seconds;
-        let oldest = oldest.map_or(String::new(), |it| {
-            format!("; the oldest stall is {} old", units::age(it))
-        });
-        points.push(format!(
-            "{} trapped{oldest}",
-            units::bytes(upstream.outstanding_bytes)
-        ));
-    }
-    points
-}
-
-fn speaks_against(upstream: &api::Upstream, status: &api::Status) -> Vec<String> {
-    let mut points = Vec::new();
-    let fine = upstream
-        .destinations
-        .active
-        .saturating_sub(upstream.destinations.stalled);
-    if fine > 0 {
-        let examples = examples(&upstream.fine_destinations, fine);
-        let verb = if fine == 1 { "makes" } else { "make" };
-        points.push(format!(
-            "{} {verb} progress: {examples}",
-            count(fine, "destination")
-        ));
-    }
-    let seen = upstream.counterfactual;
-    let stuck = seen.destinations.saturating_sub(seen.fine_elsewhere);
-    if stuck > 0 {
-        points.push(format!(
-            "of its stalled destinations, {stuck} make no progress through other upstreams \
-             either: the fault may be theirs"
-        ));
-    }
-    if upstream.scope == Some(Scope::Common) {
-        points.push(
-            "every other upstream that can be judged is bad too: look at this host and at what \
-             they share"
-                .to_owned(),
-        );
-    }
-    let idle = status
-        .upstreams
-        .iter()
-        .filter(|it| it.name != upstream.name);
-    let bad = matches!(upstream.state, State::Degraded | State::Failing);
-    if bad && idle.clone().all(|it| it.state == State::Idle) {
-        points.push("no other upstream has enough traffic to compare with".to_owned());
-    }
-    points
 }
 
 fn not_counted(upstream: &api::Upstream) -> Vec<String> {
@@ -194,77 +97,20 @@ fn not_counted(upstream: &api::Upstream) -> Vec<String> {
         .collect()
 }
 
-/// The oldest connection of each cause, then the oldest others; not those whose peer does not read.
-fn typical(stalls: &[api::Stall]) -> Vec<String> {
+/// In order: the oldest of the upstream's cause, the oldest of each other cause, the oldest others;
+/// not those whose peer does not read.
+fn typical(stalls: &[api::Stall], cause: Option<Cause>) -> Vec<&api::Stall> {
+    let mut held: Vec<_> = stalls
+        .iter()
+        .filter(|it| it.cause != Cause::ZeroWindow)
+        .collect();
+    // Stable: the oldest stay first.
+    held.sort_by_key(|it| Some(it.cause) != cause);
     let mut seen = Vec::new();
-    let held = stalls.iter().filter(|it| it.cause != Cause::ZeroWindow);
-    let (first, rest): (Vec<_>, Vec<_>) = held.partition(|it| {
+    let (first, rest): (Vec<_>, Vec<_>) = held.into_iter().partition(|it| {
         let new = !seen.contains(&it.cause);
         seen.push(it.cause);
         new
     });
-    first
-        .into_iter()
-        .chain(rest)
-        .take(TYPICAL)
-        .map(line)
-        .collect()
-}
-
-fn line(stall: &api::Stall) -> String {
-    let who = match process(stall).as_str() {
-        "-" => String::new(),
-        process => format!(" of {process}"),
-    };
-    format!(
-        "{}{who} to {}: {} for {}, {}; {}",
-        clean(&stall.id),
-        stall.remote,
-        stall.phase,
-        units::age(stall.stalled_seconds),
-        stall.cause,
-        clean(&stall.because)
-    )
-}
-
-fn next_steps(upstream: &api::Upstream, stalls: &[api::Stall]) -> Vec<String> {
-    let Some(cause) = upstream.cause else {
-        return Vec::new();
-    };
-    let typical = stalls
-        .iter()
-        .find(|it| it.cause == cause)
-        .or_else(|| stalls.first());
-    next::steps(
-        cause,
-        upstream.interface.as_deref(),
-        upstream.gateway,
-        typical.map(|it| it.remote.ip()),
-    )
-}
-
-/// Its causes, the most frequent first.
-fn by_count(upstream: &api::Upstream) -> Vec<(Cause, u32)> {
-    let mut causes: Vec<_> = upstream
-        .causes
-        .iter()
-        .map(|(cause, count)| (*cause, *count))
-        .collect();
-    causes.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    causes
-}
-
-/// A few of `total` destinations.
-fn examples(destinations: &[Destination], total: u32) -> String {
-    const MOST: usize = 5;
-    let mut shown: Vec<_> = destinations
-        .iter()
-        .take(MOST)
-        .map(ToString::to_string)
-        .collect();
-    let more = total.saturating_sub(u32::try_from(shown.len()).unwrap_or(u32::MAX));
-    if more > 0 {
-        shown.push(format!("{more} more"));
-    }
-    shown.join(", ")
+    first.into_iter().chain(rest).take(TYPICAL).collect()
 }

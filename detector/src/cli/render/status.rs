@@ -198,6 +198,7 @@ fn columns(wide: bool) -> Vec<Column> {
         columns.extend([
             numbers("STALLED"),
             numbers("SUSPECT"),
+            numbers("OPENING"),
             numbers("ESTABLISHED"),
             numbers("OLDEST"),
             numbers("CERTAINTY"),
@@ -232,6 +233,7 @@ fn row(upstream: &api::Upstream, status: &api::Status, wide: bool) -> Vec<Cell> 
         row.extend([
             Cell::new(connections.stalled),
             Cell::new(connections.suspect),
+            Cell::new(connections.handshake),
             Cell::new(connections.established),
             Cell::new(upstream.oldest_stall_seconds.map_or_else(none, units::age)),
             Cell::new(units::certainty(upstream.confidence)),

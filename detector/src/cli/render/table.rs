@@ -49,7 +49,12 @@ pub(super) fn table(columns: &[Column], rows: Vec<Vec<Cell>>) -> String {
 
 /// A state in its colour.
 pub(super) fn state(state: State) -> Cell {
-    let cell = Cell::new(state);
+    stated(&state.to_string(), state)
+}
+
+/// Text in a cell with the colour of `state`.
+pub(super) fn stated(text: &str, state: State) -> Cell {
+    let cell = Cell::new(text);
     match state {
         State::Ok => cell.fg(Color::DarkGreen),
         State::Degraded => cell.fg(Color::DarkYellow),

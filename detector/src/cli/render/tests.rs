@@ -7,6 +7,10 @@ use crate::{
     serve::{Filter, example, json},
 };
 
+mod explained;
+
+const WIDTH: usize = 80;
+
 fn status() -> api::Status {
     json::status(&example::snapshot(), &example::facts())
 }
@@ -147,31 +151,41 @@ fn an_upstream_is_explained() {
     insta::assert_snapshot!(plain(&explain_upstream(
         &status.upstreams[0],
         &status,
-        &stalls()
+        &stalls(),
+        WIDTH
     )));
 }
 
 #[test]
 fn an_upstream_that_is_fine_is_explained() {
     let status = status();
-    insta::assert_snapshot!(plain(&explain_upstream(&status.upstreams[1], &status, &[])));
+    insta::assert_snapshot!(plain(&explain_upstream(
+        &status.upstreams[1],
+        &status,
+        &[],
+        WIDTH
+    )));
 }
 
 #[test]
 fn a_connection_is_explained() {
-    insta::assert_snapshot!(plain(&explain_connection(&stalls()[0], &status())));
+    insta::assert_snapshot!(plain(&explain_connection(&stalls()[0], &status(), WIDTH)));
 }
 
 #[test]
 fn a_peer_that_does_not_read_is_explained() {
-    insta::assert_snapshot!(plain(&explain_connection(&stalls()[3], &status())));
+    insta::assert_snapshot!(plain(&explain_connection(&stalls()[3], &status(), WIDTH)));
 }
 
 #[test]
 fn every_cause_has_a_next_step() {
     for cause in Cause::ALL {
-        assert!(!next::steps(*cause, None, None, None).is_empty(), "{cause}");
-        let steps = next::steps(*cause, Some("$(reboot)"), None, None).join("\n");
+        let nowhere = next::steps(*cause, None, &next::Place::default());
+        assert!(!nowhere.is_empty(), "{cause}");
+        let mut stall = stalls().remove(0);
+        stall.interface = Some("$(reboot)".to_owned());
+        let place = next::Place::of_connection(&stall, None);
+        let steps = format!("{:?}", next::steps(*cause, None, &place));
         assert!(!steps.contains("reboot"), "{steps}");
     }
 }
@@ -292,8 +306,8 @@ fn nothing_from_outside_steers_the_terminal() {
     let mut texts = vec![
         super::status(&status, true),
         super::stalls(&stalls, true),
-        explain_upstream(&status.upstreams[0], &status, &stalls),
-        explain_connection(&stalls[0], &status),
+        explain_upstream(&status.upstreams[0], &status, &stalls, WIDTH),
+        explain_connection(&stalls[0], &status, WIDTH),
         unknown_upstream(bad, &status),
         super::event(&event),
         check(Ok(&status), None, now()).1,
@@ -326,7 +340,8 @@ fn ids_are_recognised() {
     for (text, expected) in [
         ("c-7f3a9c01", true),
         ("c-1127f3a9c01", true),
-        ("c-7f3a", false),
+        ("c-7f3a", true),
+        ("c-", false),
         ("c-provider", false),
         ("b", false),
     ] {
@@ -355,4 +370,19 @@ fn doctor_says_what_is_lost() {
     assert_eq!(end(&all[..1]).as_deref(), Some(works));
     let partly = "The daemon will work, without 1 item of no great importance.";
     assert_eq!(end(&all[..2]).as_deref(), Some(partly));
+}
+
+#[test]
+fn a_replay_stands_beside_what_was_recorded() {
+    let replay = crate::cli::replay::example();
+    insta::assert_snapshot!(plain(&super::replay(&replay)));
+}
+
+#[test]
+fn a_recording_under_way_is_a_line() {
+    assert_eq!(
+        super::recorded(12, 1_200_000, 340),
+        "12.0 s, 1.2 MB, 340 inputs"
+    );
+    assert_eq!(super::recorded(0, 20, 1), "0 ms, 20 B, 1 input");
 }

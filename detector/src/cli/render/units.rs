@@ -48,6 +48,28 @@ pub(super) fn certainty(ratio: f64) -> String {
     format!("{:.2} %", (ratio * 100.0).clamp(0.0, 99.99))
 }
 
+/// A share of many as people say it: "1 in 50", "12 in 100", "3 in 10,000".
+pub(super) fn share(ratio: f64) -> String {
+    const ROUND: [u32; 11] = [2, 3, 4, 5, 10, 20, 25, 50, 100, 200, 500];
+    let near = |said: f64| (said - ratio).abs() <= 0.02 * ratio;
+    if let Some(of) = ROUND.into_iter().find(|it| near(1.0 / f64::from(*it))) {
+        return format!("1 in {of}");
+    }
+    for (of, words) in [
+        (100.0, "100"),
+        (1e3, "1,000"),
+        (1e4, "10,000"),
+        (1e5, "100,000"),
+        (1e6, "a million"),
+    ] {
+        let number = (ratio * of).round();
+        if number >= 1.0 && (near(number / of) || number >= 10.0) {
+            return format!("{number:.0} in {words}");
+        }
+    }
+    "less than 1 in a million".to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,6 +104,25 @@ mod tests {
             (u64::MAX, "18446744 TB"),
         ] {
             assert_eq!(bytes(count), expected, "{count}");
+        }
+    }
+
+    #[test]
+    fn shares_of_many() {
+        for (ratio, expected) in [
+            (1.0, "100 in 100"),
+            (0.5, "1 in 2"),
+            (0.3334, "1 in 3"),
+            (0.12, "12 in 100"),
+            (0.123, "12 in 100"),
+            (0.02, "1 in 50"),
+            (0.013, "13 in 1,000"),
+            (0.000_3, "3 in 10,000"),
+            (0.000_001_2, "less than 1 in a million"),
+            (1e-30, "less than 1 in a million"),
+            (0.0, "less than 1 in a million"),
+        ] {
+            assert_eq!(share(ratio), expected, "{ratio}");
         }
     }
 

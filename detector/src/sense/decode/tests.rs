@@ -114,6 +114,9 @@ fn counts_keep_their_columns() {
         app_limited: 3,
         waiting: 4,
         idle: 5,
+        handshakes: 6,
+        receiving: 7,
+        fell_silent: 8,
     };
     let key = RawNextHop {
         gateway: [0; 16],
@@ -127,7 +130,9 @@ fn counts_keep_their_columns() {
         app_limited: 3,
         waiting: 4,
         idle: 5,
-        ..Counts::default()
+        handshakes: 6,
+        receiving: 7,
+        fell_silent: 8,
     };
     assert_eq!(counts(&key, &raw).1, expected);
 }
@@ -162,6 +167,55 @@ fn what_is_zero_in_the_kernel_and_unknown_to_us() {
             None
         );
     }
+}
+
+#[test]
+fn what_is_known_of_the_way_back() {
+    let sample = decoded(raw());
+    assert_eq!((sample.duplicates, sample.hole), (0, false));
+    let sample = decoded(RawSock {
+        dsack_dups: 3,
+        hole: 1,
+        rcv_nxt: 77,
+        bytes_received: 1 << 40,
+        lrcvtime: 900,
+        ..at_jiffies(1000)
+    });
+    assert_eq!((sample.duplicates, sample.hole), (3, true));
+    assert_eq!((sample.rcv_nxt, sample.bytes_received), (77, 1 << 40));
+    let since = sample.at.since(sample.received_at);
+    assert_eq!(since, Duration::from_millis(400));
+}
+
+#[test]
+fn the_places_of_columns_are_where_the_programs_count() {
+    use detector_ebpf::Column as C;
+    let columns = [
+        C::Suspicious,
+        C::Busy,
+        C::AppLimited,
+        C::Waiting,
+        C::Idle,
+        C::Handshakes,
+        C::Receiving,
+        C::FellSilent,
+    ];
+    let mut bytes = [0; size_of::<RawCounts>()];
+    for (number, column) in (1..).zip(columns) {
+        bytes[4 * column as usize] = number;
+    }
+    let raw = RawCounts::read_from_bytes(&bytes).unwrap();
+    let expected = RawCounts {
+        suspicious: 1,
+        busy: 2,
+        app_limited: 3,
+        waiting: 4,
+        idle: 5,
+        handshakes: 6,
+        receiving: 7,
+        fell_silent: 8,
+    };
+    assert_eq!(raw, expected);
 }
 
 #[test]
@@ -220,7 +274,7 @@ fn torn_bytes_are_an_error_in_a_sentence() {
     let sentence = |bytes: &[u8]| records(bytes, HZ).unwrap_err().to_string();
     assert_eq!(
         sentence(&[0; SIZE + 1]),
-        "the kernel wrote 217 bytes where a multiple of 216 was expected"
+        "the kernel wrote 225 bytes where a multiple of 224 was expected"
     );
     assert_eq!(
         event(&[0; 3], HZ),

@@ -64,7 +64,14 @@ async fn what_harms_nobody_is_served_over_tcp() {
 #[tokio::test]
 async fn what_names_peers_is_not_served_over_tcp() {
     let address = daemon(QUICK).await;
-    for path in ["/v1/stalls", "/v1/events", "/v1/kill", "/etc/passwd"] {
+    for path in [
+        "/v1/stalls",
+        "/v1/incidents",
+        "/v1/events",
+        "/v1/record",
+        "/v1/kill",
+        "/etc/passwd",
+    ] {
         let answer = get(address, path).await;
         assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
         assert!(
@@ -205,6 +212,12 @@ async fn everything_is_served_on_the_socket() {
             r#"{"error":"Failed to deserialize query string: caus: unknown field"#,
         ),
         ("/v1/stalls?dst=x", "expected a prefix without host bits"),
+        ("/v1/incidents?limit=1", r#"[{"id":"i-6d37b4f1","#),
+        ("/v1/incidents?id=i-6d376001", r#"[{"id":"i-6d376001","#),
+        (
+            "/v1/incidents?limt=1",
+            r#"{"error":"Failed to deserialize query string: limt: unknown field"#,
+        ),
         ("/v1/status", r#""schema":1"#),
         ("/metrics", "tcpstall_upstream_state"),
     ] {

@@ -72,6 +72,11 @@ fn by_upstream(snapshot: &Snapshot, facts: &Facts) -> Vec<Gauge> {
         "Bytes trapped in stalled connections.",
         LABELS,
     );
+    let mut orphans = Gauge::new(
+        "tcpstall_orphan_connections",
+        "Stalled and suspect connections that no process holds any more.",
+        LABELS,
+    );
     for upstream in &snapshot.upstreams {
         let name = label(&upstream.name);
         for it in State::ALL {
@@ -86,9 +91,18 @@ fn by_upstream(snapshot: &Snapshot, facts: &Facts) -> Vec<Gauge> {
         active.add([name.clone()], f64::from(upstream.active_destinations));
         let count = json::number(upstream.stalled_destinations.len());
         stalled.add([name.clone()], f64::from(count));
-        outstanding.add([name], bytes(upstream.outstanding));
+        outstanding.add([name.clone()], bytes(upstream.outstanding));
+        orphans.add([name], f64::from(upstream.orphans));
     }
-    vec![state, changed, confidence, active, stalled, outstanding]
+    vec![
+        state,
+        changed,
+        confidence,
+        active,
+        stalled,
+        outstanding,
+        orphans,
+    ]
 }
 
 fn by_next_hop(snapshot: &Snapshot) -> Vec<Gauge> {
@@ -118,6 +132,11 @@ fn by_next_hop(snapshot: &Snapshot) -> Vec<Gauge> {
         "Connections without progress although progress was due.",
         &["upstream", "interface", "nexthop", "cause"],
     );
+    let mut handshake = Gauge::new(
+        "tcpstall_handshake_connections",
+        "Connections whose first segment was repeated twice or more and is not answered.",
+        LABELS,
+    );
     let zeros = snapshot
         .upstreams
         .iter()
@@ -130,6 +149,7 @@ fn by_next_hop(snapshot: &Snapshot) -> Vec<Gauge> {
             info.set(labels.clone(), 1.0);
             established.add(labels.clone(), f64::from(counts.established()));
             active.add(labels.clone(), f64::from(counts.active()));
+            handshake.add(labels.clone(), f64::from(counts.handshakes));
             suspect.add(labels.clone(), 0.0);
             for cause in Cause::ALL.iter().filter(|_| zeros) {
                 stalled.add(with(labels.clone(), *cause), 0.0);
@@ -143,7 +163,7 @@ fn by_next_hop(snapshot: &Snapshot) -> Vec<Gauge> {
             stalled.add(with(labels, *cause), f64::from(*count));
         }
     }
-    vec![info, established, active, suspect, stalled]
+    vec![info, established, active, handshake, suspect, stalled]
 }
 
 fn of_daemon(snapshot: &Snapshot, facts: &Facts) -> Vec<Gauge> {

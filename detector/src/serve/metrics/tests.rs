@@ -1,7 +1,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{super::example, *};
-use crate::model::{ConnectionId, Outcome, State};
+use crate::model::{ConnectionId, Outcome};
 
 const DOCS: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md"));
 
@@ -9,21 +9,7 @@ const DOCS: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/me
 fn metrics() -> Metrics {
     let metrics = Metrics::new().expect("names and labels are valid");
     let upstream = || "provider-b".to_owned();
-    let change = |from, to, cause| Transition::Upstream {
-        upstream: upstream(),
-        from,
-        to,
-        scope: None,
-        cause,
-        confidence: 1.0,
-        stuck: 1,
-        stalled_destinations: 1,
-        active_destinations: 1,
-    };
     for transition in [
-        change(State::Ok, State::Degraded, Some(Cause::Mtu)),
-        change(State::Degraded, State::Failing, Some(Cause::Mtu)),
-        change(State::Failing, State::Ok, None),
         Transition::StallBegan {
             id: ConnectionId(1),
             upstream: upstream(),
@@ -42,6 +28,7 @@ fn metrics() -> Metrics {
     ] {
         metrics.observe(&transition);
     }
+    metrics.incident("provider-b", Some(Cause::Mtu));
     metrics.sweep(Duration::from_millis(12));
     metrics.events_lost(3);
     metrics.events_lost(3);

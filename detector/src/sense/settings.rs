@@ -1,0 +1,72 @@
+//! PURE. What the kernel programs are told: what to write, and what to count as what.
+
+use detector_ebpf::Settings;
+
+use crate::model::NetnsId;
+
+/// A connection that sent data within this many milliseconds is at work.
+const ACTIVE: u64 = 5000;
+/// Samples of each destination per sweep.
+const SAMPLES: u32 = 4;
+/// From how many timeouts on a connection is reported.
+const REPORT_TIMEOUTS: u32 = 1;
+/// From how many repetitions of its first segment on a handshake is counted: one is lost now and then.
+const HANDSHAKE_TIMEOUTS: u32 = 2;
+/// Milliseconds that a hole stands before it is written: reordered and repeated segments take a
+/// round trip or two.
+const HOLE: u64 = 300;
+/// Milliseconds within which data has arrived "lately".
+const RECEIVING: u64 = 2000;
+/// Milliseconds of silence from which a stream has stopped, and until which that is news.
+const SILENT: u64 = 3000;
+const SILENT_UNTIL: u64 = 15_000;
+/// Milliseconds and bytes that make a stream.
+const STREAM: u64 = 2000;
+const STREAM_BYTES: u32 = 100_000;
+
+/// For a network namespace, on a kernel with so many jiffies per second.
+pub fn of(netns: NetnsId, hz: u64, has_err: bool, may_probe: bool) -> Settings {
+    let jiffies = |milliseconds: u64| {
+        let jiffies = milliseconds.saturating_mul(hz).div_ceil(1000);
+        u32::try_from(jiffies).unwrap_or(u32::MAX)
+    };
+    Settings {
+        netns: netns.0,
+        active_jiffies: jiffies(ACTIVE),
+        samples_per_destination: SAMPLES,
+        report_timeouts: REPORT_TIMEOUTS,
+        has_err: u32::from(has_err),
+        may_probe: u32::from(may_probe),
+        handshake_timeouts: HANDSHAKE_TIMEOUTS,
+        hole_jiffies: jiffies(HOLE),
+        receiving_jiffies: jiffies(RECEIVING),
+        silent_jiffies: jiffies(SILENT),
+        silent_until_jiffies: jiffies(SILENT_UNTIL),
+        stream_jiffies: jiffies(STREAM),
+        stream_bytes: STREAM_BYTES,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_the_same_whatever_a_jiffy_is() {
+        for hz in [100, 250, 300, 1000] {
+            let settings = of(NetnsId(7), hz, true, true);
+            let seconds = |jiffies: u32| f64::from(jiffies) / hz as f64;
+            assert!((seconds(settings.active_jiffies) - 5.0).abs() < 0.01);
+            assert!((seconds(settings.hole_jiffies) - 0.3).abs() < 0.01);
+            assert!((seconds(settings.silent_until_jiffies) - 15.0).abs() < 0.01);
+        }
+    }
+
+    #[test]
+    fn lately_ends_before_silence_begins_and_silence_before_it_is_no_news() {
+        let settings = of(NetnsId(7), 250, false, false);
+        assert!(settings.receiving_jiffies < settings.silent_jiffies);
+        assert!(settings.silent_jiffies < settings.silent_until_jiffies);
+        assert_eq!((settings.has_err, settings.may_probe), (0, 0));
+    }
+}

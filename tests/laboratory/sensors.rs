@@ -1,0 +1,315 @@
+//! What the kernel programs see of real faults, before anybody judges it.
+//!
+//! These tests load the programs themselves: what the sensors bring is promised to the engine, not
+//! to users.
+
+use std::{
+    collections::BTreeSet,
+    thread,
+    time::{Duration, Instant},
+};
+
+use detector::{
+    model::{Counts, Origin, Sample, Sweep},
+    sense::{doctor, programs::Programs, sweep::Sweeper},
+};
+use lab::{Direction, Fault, Load};
+
+use crate::world::{SOON, World, all_quiet, it_works};
+
+/// From sweep to sweep.
+const PACE: Duration = Duration::from_millis(500);
+
+/// The programs, loaded.
+struct Sensors {
+    programs: Programs,
+    sweeper: Sweeper,
+}
+
+impl Sensors {
+    #[track_caller]
+    fn load() -> Self {
+        let load = || {
+            let host = doctor::inspect()?;
+            let (programs, outlets, _) = Programs::load(&host.offsets, &host.settings, 0)?;
+            let sweeper = Sweeper::new(outlets.next_hops, host.hz);
+            anyhow::Ok(Self { programs, sweeper })
+        };
+        it_works(load())
+    }
+
+    /// One sweep over the connections of the host.
+    #[track_caller]
+    fn sweep(&mut self, world: &World) -> Sweep {
+        let walk = world.lab.host.run(|| self.programs.open_sweep());
+        let read = walk.and_then(|walk| self.sweeper.read(walk?));
+        it_works(read).0
+    }
+
+    /// Sweeps for `time`, or until `done`.
+    #[track_caller]
+    fn sweeps(&mut self, world: &World, time: Duration, mut done: impl FnMut(&Sweep) -> bool) {
+        let end = Instant::now() + time;
+        while Instant::now() < end && !done(&self.sweep(world)) {
+            thread::sleep(PACE);
+        }
+    }
+
+    /// Sweeps until `holds`; panics after `limit` with what it saw.
+    #[track_caller]
+    fn until(
+        &mut self,
+        world: &World,
+        limit: Duration,
+        what: &str,
+        holds: impl Fn(&Sweep) -> bool,
+    ) {
+        let mut last = String::new();
+        let mut held = false;
+        self.sweeps(world, limit, |sweep| {
+            held = holds(sweep);
+            last = told(sweep);
+            held
+        });
+        assert!(held, "{what}: not within {limit:?}; at the end {last}");
+    }
+
+    /// Sweeps for `time`; panics as soon as it does not `hold`.
+    #[track_caller]
+    fn always(
+        &mut self,
+        world: &World,
+        time: Duration,
+        what: &str,
+        holds: impl Fn(&Sweep) -> bool,
+    ) {
+        self.sweeps(world, time, |sweep| {
+            assert!(holds(sweep), "{what}: no longer; {}", told(sweep));
+            false
+        });
+    }
+}
+
+/// A sweep in a few lines.
+fn told(sweep: &Sweep) -> String {
+    let mut text = format!("{:?}", sweep.counts);
+    for it in &sweep.samples {
+        text += &format!(
+            "\n{} {:?}: {} bytes outstanding, {} timeouts, hole {}, {} duplicates, {:?}",
+            it.remote,
+            it.origin,
+            it.outstanding(),
+            it.timeouts,
+            it.hole,
+            it.duplicates,
+            it.unreachable,
+        );
+    }
+    text
+}
+
+/// Sum over all next hops.
+fn counts(sweep: &Sweep) -> Counts {
+    let mut sum = Counts::default();
+    for counts in sweep.counts.values() {
+        sum.add(counts);
+    }
+    sum
+}
+
+fn number(sweep: &Sweep, of: impl Fn(&Sample) -> bool) -> usize {
+    sweep.samples.iter().filter(|it| of(it)).count()
+}
+
+#[test]
+fn handshakes_without_an_answer_are_counted_at_their_upstream_and_nowhere_else() {
+    let Some(mut world) = World::new(2) else {
+        return;
+    };
+    world.traffic(0, 0..20, Load::STEADY);
+    world.traffic(1, 0..20, Load::STEADY);
+    world.watch();
+    let status = world.all_ok();
+    assert!(
+        status
+            .upstreams
+            .iter()
+            .all(|it| it.connections.handshake == 0),
+        "{}",
+        status.summary()
+    );
+    world.break_(1, Fault::NoHandshakes);
+    world.traffic(1, 20..30, Load::Idle(30));
+    let status = world.until(SOON, "thirty handshakes are counted", |status| {
+        let handshakes = |name| status.upstream(name).map(|it| it.connections.handshake);
+        assert_eq!(handshakes("provider-a"), Some(0), "{}", status.summary());
+        handshakes("provider-b") == Some(30)
+    });
+    let connections = status.upstream("provider-b").map(|it| it.connections);
+    let connections = connections.expect("it is listed");
+    assert_eq!((connections.established, connections.stalled), (20, 0));
+    assert!(all_quiet(&status), "{}", status.summary());
+    let page = it_works(world.daemon().metrics());
+    let line = page
+        .lines()
+        .find(|line| {
+            line.starts_with("tcpstall_handshake_connections{") && line.contains("provider-b")
+        })
+        .expect("the series is there");
+    assert!(line.ends_with(" 30"), "{line}");
+    world.repair(1);
+    world.until(Duration::from_secs(30), "none is left", |status| {
+        status
+            .upstreams
+            .iter()
+            .all(|it| it.connections.handshake == 0)
+    });
+}
+
+#[test]
+fn a_hole_in_what_arrives_is_written_though_nothing_is_outstanding() {
+    let Some(mut world) = World::new(1) else {
+        return;
+    };
+    let mut sensors = Sensors::load();
+    world.traffic(0, 0..5, Load::Downloads(10));
+    let whole = |sweep: &Sweep| number(sweep, |it| it.origin == Origin::Suspicious) == 0;
+    let flows = |sweep: &Sweep| counts(sweep).receiving == 10;
+    sensors.until(&world, SOON, "data flows", flows);
+    sensors.always(&world, Duration::from_secs(3), "nothing is missing", whole);
+    world.break_(0, Fault::Holes);
+    sensors.until(&world, SOON, "ten holes are written", |sweep| {
+        number(sweep, |it| {
+            let waits = it.at.since(it.received_at) >= Duration::from_secs(1);
+            it.origin == Origin::Suspicious && it.hole && waits && it.outstanding() == 0
+        }) == 10
+            && counts(sweep).established() == 10
+    });
+    world.repair(0);
+    sensors.until(&world, Duration::from_secs(60), "they fill", |sweep| {
+        whole(sweep) && flows(sweep)
+    });
+}
+
+#[test]
+fn segments_that_are_lost_and_sent_again_leave_no_hole_for_long() {
+    let Some(mut world) = World::new(1) else {
+        return;
+    };
+    let mut sensors = Sensors::load();
+    world.traffic(0, 0..5, Load::Downloads(10));
+    let flows = |sweep: &Sweep| counts(sweep).receiving == 10;
+    sensors.until(&world, SOON, "data flows", flows);
+    world.break_(0, Fault::LossOneWay(Direction::Back, 3));
+    // A hole stands for a few milliseconds: only who looks without a pause would see any. The few
+    // of which the repetition is lost as well stand longer.
+    let mut written = BTreeSet::new();
+    let end = Instant::now() + Duration::from_secs(4);
+    while Instant::now() < end {
+        let samples = sensors.sweep(&world).samples;
+        let holes = samples
+            .iter()
+            .filter(|it| it.hole && it.origin == Origin::Suspicious);
+        written.extend(holes.map(|it| (it.id, it.rcv_nxt)));
+    }
+    assert!(written.len() <= 6, "{} holes", written.len());
+    sensors.until(&world, SOON, "data still flows", flows);
+}
+
+#[test]
+fn duplicates_that_peers_report_tell_lost_answers_from_lost_data() {
+    let Some(mut world) = World::new(1) else {
+        return;
+    };
+    let mut sensors = Sensors::load();
+    world.traffic(0, 0..20, Load::STEADY);
+    let talk = |sweep: &Sweep| sweep.samples.len() >= 20;
+    sensors.until(&world, SOON, "all talk", talk);
+    let mut share = |fault| {
+        world.break_(0, fault);
+        let before = repeated(&sensors.sweep(&world));
+        let mut after = before;
+        sensors.sweeps(&world, Duration::from_secs(12), |sweep| {
+            after = after.max(repeated(sweep));
+            false
+        });
+        let (sent, reported) = (after.0 - before.0, after.1 - before.1);
+        assert!(sent >= 20, "{fault}: only {sent} were sent again");
+        f64::from(reported) / f64::from(sent)
+    };
+    let data = share(Fault::LossOneWay(Direction::Out, 30));
+    let answers = share(Fault::AcknowledgementsLost(40));
+    assert!(data < 0.2 && answers > 0.3, "{data} and {answers}");
+}
+
+/// Segments that were sent again, and how many of these the peers had already.
+fn repeated(sweep: &Sweep) -> (u32, u32) {
+    let sum = |of: fn(&Sample) -> u32| sweep.samples.iter().map(of).sum();
+    (sum(|it| it.retransmissions), sum(|it| it.duplicates))
+}
+
+#[test]
+fn what_a_router_says_of_the_way_is_passed_on() {
+    const EHOSTUNREACH: i32 = 113;
+    let Some(mut world) = World::new(1) else {
+        return;
+    };
+    let mut sensors = Sensors::load();
+    world.traffic(0, 0..20, Load::STEADY);
+    let talk = |sweep: &Sweep| sweep.samples.len() >= 20;
+    sensors.until(&world, SOON, "all talk", talk);
+    sensors.always(&world, Duration::from_secs(1), "no complaints", |sweep| {
+        number(sweep, |it| it.unreachable.is_some()) == 0
+    });
+    world.break_(0, Fault::Unreachable);
+    // A router says it a few times a second only, whoever asks (`icmp_ratelimit`).
+    sensors.until(&world, SOON, "some were told", |sweep| {
+        number(sweep, |it| it.unreachable == Some(EHOSTUNREACH)) >= 2
+    });
+}
+
+#[test]
+fn streams_that_stop_in_the_middle_fell_silent_until_that_is_old() {
+    let Some(mut world) = World::new(1) else {
+        return;
+    };
+    let mut sensors = Sensors::load();
+    world.traffic(0, 0..5, Load::Downloads(10));
+    let flows = |sweep: &Sweep| counts(sweep).receiving == 10;
+    sensors.until(&world, SOON, "data flows", flows);
+    sensors.always(&world, Duration::from_secs(4), "it goes on", |sweep| {
+        flows(sweep) && counts(sweep).fell_silent == 0
+    });
+    world.break_(0, Fault::Blackhole(Direction::Back));
+    let broken = Instant::now();
+    let silent = |sweep: &Sweep| counts(sweep).fell_silent >= 9 && counts(sweep).receiving == 0;
+    sensors.until(&world, SOON, "they fell silent", silent);
+    assert!(broken.elapsed() >= Duration::from_secs(3));
+    sensors.always(&world, Duration::from_secs(6), "they are silent", silent);
+    let limit = Duration::from_secs(12);
+    sensors.until(&world, limit, "it is no news", |sweep| {
+        counts(sweep).fell_silent == 0
+    });
+    assert!(broken.elapsed() >= Duration::from_secs(14));
+}
+
+#[test]
+fn replies_that_are_complete_and_idle_connections_have_not_fallen_silent() {
+    let Some(mut world) = World::new(1) else {
+        return;
+    };
+    let mut sensors = Sensors::load();
+    world.traffic(0, 0..5, Load::Replies(20));
+    world.traffic(0, 0..5, Load::Idle(20));
+    let (mut streaming, mut silent, mut last) = (0, 0, Counts::default());
+    sensors.sweeps(&world, Duration::from_secs(12), |sweep| {
+        last = counts(sweep);
+        streaming = streaming.max(last.receiving);
+        silent = silent.max(last.fell_silent);
+        false
+    });
+    assert!(streaming >= 20, "data has streamed to {streaming} of 20");
+    assert_eq!(last.established(), 40);
+    assert_eq!(last.receiving, 0, "all replies are complete");
+    assert_eq!(silent, 0, "and that is no silence");
+}

@@ -1,0 +1,191 @@
+//! One run of a scenario, and what it says of the judgement.
+
+use detector::model::{Cause, Scope, State};
+
+use super::{
+    Nanos, SECOND, nanos, population,
+    random::{Random, mix},
+    scenario::{Break, Scenario},
+    seconds,
+    trap::{self, Happening, Trap},
+    watcher::Turn,
+    world::{START, World},
+};
+
+/// Healthy at first, so many seconds.
+const WARM_UP: (f64, f64) = (20.0, 60.0);
+/// The cause may still become clearer for so long.
+const CLEARER: Nanos = 10 * SECOND;
+/// After the repair the run goes on for so long.
+const AFTERWARDS: Nanos = 60 * SECOND;
+
+/// What a run with a fault says.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Outcome {
+    /// Repeats the run.
+    pub seed: u64,
+    /// Seconds from the fault to the first bad word about an upstream at fault.
+    pub found: Option<f64>,
+    /// Seconds from the fault to `failing`.
+    pub failing: Option<f64>,
+    /// The cause that was named first.
+    pub cause: Option<Cause>,
+    /// The cause ten seconds later.
+    pub cause_later: Option<Cause>,
+    /// A healthy upstream was called bad, or this one before the fault.
+    pub wrong: bool,
+    /// It was said that all upstreams are concerned.
+    pub common: bool,
+    /// Seconds from the repair to `ok`.
+    pub recovered: Option<f64>,
+    /// Seconds from the fault to the alarm of each simpler rule.
+    pub rules: [Option<f64>; 2],
+    /// Whether each simpler rule blamed a healthy upstream, or this one before the fault.
+    pub rules_wrong: [bool; 2],
+    /// Time that was simulated, for all upstreams together.
+    pub upstream_seconds: f64,
+}
+
+/// What a run without a fault says.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Peace {
+    /// Repeats the run.
+    pub seed: u64,
+    /// The bad words, and the trap that may have provoked each.
+    pub alarms: Vec<(Turn, Option<Trap>)>,
+    /// Alarms of the simpler rules.
+    pub rules: [usize; 2],
+    /// Time that was simulated, for all upstreams together.
+    pub upstream_seconds: f64,
+}
+
+/// Runs a scenario with its fault.
+pub fn with_fault(scenario: &Scenario, broken: &Break, seed: u64, trace: bool) -> Outcome {
+    let mut world = population::build(scenario, seed);
+    world.trace = trace;
+    // What the fault hits does not depend on what the population has drawn.
+    let mut random = Random::new(mix(seed));
+    let onset = START + nanos(random.between(WARM_UP.0, WARM_UP.1));
+    let repair = onset + broken.lasts.0;
+    let faulty = if broken.everywhere {
+        (0..world.upstreams.len()).collect()
+    } else {
+        vec![random.below(world.upstreams.len())]
+    };
+    for upstream in &faulty {
+        let fault = broken.draw(&mut random);
+        world.plan(onset, Happening::Fault(*upstream, Some(fault)));
+        world.plan(repair, Happening::Fault(*upstream, None));
+    }
+    let end = repair + AFTERWARDS;
+    world.run_until(end);
+    if trace {
+        tell(&world);
+    }
+    let mut outcome = judged(&world.watcher.turns, &faulty, onset, repair);
+    outcome.seed = seed;
+    for alarm in &world.baselines.alarms {
+        if faulty.contains(&alarm.upstream) && alarm.at >= onset {
+            let found = &mut outcome.rules[alarm.rule];
+            if alarm.at <= repair {
+                found.get_or_insert(seconds(alarm.at - onset));
+            }
+        } else {
+            outcome.rules_wrong[alarm.rule] = true;
+        }
+    }
+    outcome.upstream_seconds = seconds(end - START) * world.upstreams.len() as f64;
+    outcome
+}
+
+/// What the turns of the upstreams mean when those at `faulty` were broken from `onset` to `repair`.
+fn judged(turns: &[Turn], faulty: &[usize], onset: Nanos, repair: Nanos) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut bad_until_repair = false;
+    for turn in turns {
+        let bad = is_bad(turn.to);
+        if bad && (!faulty.contains(&turn.upstream) || turn.at < onset) {
+            outcome.wrong = true;
+            continue;
+        }
+        if !faulty.contains(&turn.upstream) || turn.at < onset {
+            continue;
+        }
+        let after = seconds(turn.at - onset);
+        outcome.common |= bad && turn.scope == Some(Scope::Common);
+        if turn.at <= repair {
+            bad_until_repair = bad;
+            if bad && outcome.found.is_none() {
+                (outcome.found, outcome.cause) = (Some(after), turn.cause);
+            }
+            if turn.to == State::Failing && outcome.failing.is_none() {
+                outcome.failing = Some(after);
+            }
+            let clear_at = nanos(outcome.found.unwrap_or(after)) + CLEARER;
+            if bad && turn.at - onset <= clear_at {
+                outcome.cause_later = turn.cause;
+            }
+        } else if bad_until_repair && turn.to == State::Ok {
+            outcome
+                .recovered
+                .get_or_insert(seconds(turn.at.saturating_sub(repair)));
+        }
+    }
+    outcome
+}
+
+/// Runs a scenario without a fault for so long.
+pub fn in_peace(scenario: &Scenario, seed: u64, span: Nanos, trace: bool) -> Peace {
+    let mut world = population::build(scenario, seed);
+    world.trace = trace;
+    world.run_until(START + span);
+    if trace {
+        tell(&world);
+    }
+    let alarms: Vec<_> = world
+        .watcher
+        .turns
+        .iter()
+        .filter(|turn| is_bad(turn.to) && !is_bad(turn.from))
+        .map(|turn| (turn.clone(), trap::culprit(&world.snapped, turn.at)))
+        .collect();
+    let mut rules = [0; 2];
+    for alarm in &world.baselines.alarms {
+        rules[alarm.rule] += 1;
+    }
+    Peace {
+        seed,
+        alarms,
+        rules,
+        upstream_seconds: seconds(span) * world.upstreams.len() as f64,
+    }
+}
+
+/// Prints what the engine has said.
+fn tell(world: &World) {
+    for turn in &world.watcher.turns {
+        println!(
+            "{:>10.3}  {} {} -> {} {}{} ({} of {} destinations stalled)",
+            seconds(turn.at - START),
+            super::watcher::name(turn.upstream),
+            turn.from,
+            turn.to,
+            turn.cause.map_or("", Cause::word),
+            turn.scope
+                .filter(|scope| *scope == Scope::Common)
+                .map_or("", |_| " common"),
+            turn.votes.0,
+            turn.votes.1,
+        );
+    }
+}
+
+fn is_bad(state: State) -> bool {
+    match state {
+        State::Degraded | State::Failing => true,
+        State::Ok | State::Idle => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

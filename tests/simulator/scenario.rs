@@ -1,0 +1,431 @@
+//! Scenario files: a world, what breaks in it, and what is expected of the judgement.
+//!
+//! **Invariant:** a file that is not understood is refused with one sentence: file, line, key, and
+//! what was expected.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use detector::model::Cause;
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, Error as _},
+};
+
+use super::{
+    Nanos,
+    fault::{Fault, Kind},
+    random::Random,
+    trap::{self, Trap},
+};
+
+/// A file.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// What it is called on the command line.
+    pub name: String,
+    /// What it is about, in a sentence.
+    pub about: String,
+    /// The host.
+    pub world: Shape,
+    /// What breaks; nothing without it.
+    pub fault: Option<Break>,
+    /// What is expected.
+    #[serde(default)]
+    pub expect: Expectation,
+}
+
+/// A host: numbers are drawn from ranges for each run.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Shape {
+    /// Upstreams.
+    pub upstreams: Range<Number>,
+    /// Destinations of each upstream, each in use.
+    pub destinations: Range<Number>,
+    /// Connections of each upstream that send.
+    pub connections: Range<Number>,
+    /// How applications send.
+    pub manner: Manners,
+    /// Bytes of a message.
+    pub message_bytes: Range<Number>,
+    /// From one message of a connection to the next.
+    pub message_every: Range<Span>,
+    /// Time there and back.
+    pub rtt: Range<Span>,
+    /// Share of packets that vanish, in each direction, although nothing is wrong.
+    pub background_loss: Range<Share>,
+    /// Share of destinations that are in use through several upstreams.
+    pub shared: f64,
+    /// Share of destinations that belong to a larger site.
+    pub clustered: f64,
+    /// Seconds that each connection lives at least; a few live very much longer.
+    pub shortest_life: f64,
+    /// What merely looks like an outage.
+    pub traps: Vec<Trap>,
+    /// All traps there are.
+    pub every_trap: bool,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self {
+            upstreams: Range::just(Number(3)),
+            destinations: Range::just(Number(12)),
+            connections: Range::just(Number(36)),
+            manner: Manners::Mixed,
+            message_bytes: Range::new(Number(200), Number(20_000)),
+            message_every: Range::new(Span(200_000_000), Span(1_000_000_000)),
+            rtt: Range::just(Span(50_000_000)),
+            background_loss: Range::new(Share(0.0), Share(0.01)),
+            shared: 0.3,
+            clustered: 0.2,
+            shortest_life: 20.0,
+            traps: Vec::new(),
+            every_trap: false,
+        }
+    }
+}
+
+/// How applications send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Manners {
+    /// Without waiting.
+    Stream,
+    /// One question at a time.
+    Request,
+    /// Half of them each.
+    Mixed,
+}
+
+/// What breaks.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Break {
+    /// What happens to packets.
+    pub kind: FaultKind,
+    /// Share of packets that vanish, with `loss` and `return-path`.
+    #[serde(default)]
+    pub severity: Option<f64>,
+    /// Largest packet that passes, with `mtu`.
+    #[serde(default)]
+    pub largest_packet: Option<Range<Number>>,
+    /// Share of the connections that are hit, chosen by their ports.
+    #[serde(default = "whole")]
+    pub connections: f64,
+    /// Share of the destinations that are hit.
+    #[serde(default = "whole")]
+    pub destinations: f64,
+    /// At every upstream, not at one.
+    #[serde(default)]
+    pub everywhere: bool,
+    /// How long it lasts.
+    pub lasts: Span,
+}
+
+fn whole() -> f64 {
+    1.0
+}
+
+/// What happens to packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultKind {
+    /// All vanish.
+    Blackhole,
+    /// Large ones vanish.
+    Mtu,
+    /// Some vanish on the way there.
+    Loss,
+    /// Some vanish on the way back.
+    ReturnPath,
+    /// The gateway does not answer on its link.
+    Neighbour,
+    /// They do not leave the host.
+    Local,
+}
+
+/// What is expected of the judgement; what is not given is not judged.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Expectation {
+    /// Share of the runs in which the upstream is found at least.
+    pub found: Option<f64>,
+    /// So soon; later does not count.
+    pub within: Option<Span>,
+    /// In half of the runs it is found so soon.
+    pub median: Option<Span>,
+    /// In 99 of 100 runs it is found so soon.
+    pub p99: Option<Span>,
+    /// The cause that is named at once or within ten seconds.
+    pub cause: Option<Cause>,
+    /// Share of the found runs in which another is named at most.
+    pub wrong_cause: Option<f64>,
+    /// Share of the runs in which another upstream is called bad at most.
+    pub wrong_upstream: Option<f64>,
+    /// The upstream is never called `failing`.
+    pub never_failing: bool,
+    /// It is said of every upstream that all are concerned.
+    pub common: bool,
+    /// False alarms in a thousand days of one upstream, at most.
+    pub false_alarms: Option<f64>,
+}
+
+impl Scenario {
+    /// Understands a file's text.
+    ///
+    /// # Errors
+    /// What is wrong, where, and what was expected.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, Mistake> {
+        let scenario: Self =
+            toml::from_str(text).map_err(|error| Mistake::of(path, text, &error))?;
+        if let Some(problem) = scenario.problem() {
+            return Err(Mistake {
+                file: path.to_owned(),
+                line: line_of(text, problem.0),
+                problem: problem.1.to_owned(),
+            });
+        }
+        Ok(scenario)
+    }
+
+    /// A key whose value does not go with the others, and what was expected.
+    fn problem(&self) -> Option<(&'static str, &'static str)> {
+        let broken = self.fault.as_ref();
+        let lossy = |it: &&Break| matches!(it.kind, FaultKind::Loss | FaultKind::ReturnPath);
+        if broken.filter(lossy).is_some_and(|it| it.severity.is_none()) {
+            return Some(("kind", "needs the key `severity`, a share from 0 to 1"));
+        }
+        let mtu = |it: &&Break| it.kind == FaultKind::Mtu;
+        if broken
+            .filter(mtu)
+            .is_some_and(|it| it.largest_packet.is_none())
+        {
+            return Some(("kind", "needs the key `largest_packet`, bytes such as 1000"));
+        }
+        if self.world.upstreams.low.0 < 1 || self.world.upstreams.high.0 > 20 {
+            return Some((
+                "upstreams",
+                "found a number outside 1 to 20, expected one inside",
+            ));
+        }
+        if self.world.destinations.low.0 < 1 || self.world.destinations.high.0 > 200 {
+            return Some((
+                "destinations",
+                "found a number outside 1 to 200, expected one inside",
+            ));
+        }
+        None
+    }
+
+    /// The traps that are set.
+    pub fn traps(&self) -> Vec<Trap> {
+        if self.world.every_trap {
+            trap::ALL.to_vec()
+        } else {
+            self.world.traps.clone()
+        }
+    }
+
+    /// Whether a trap is set.
+    pub fn has(&self, trap: Trap) -> bool {
+        self.world.every_trap || self.world.traps.contains(&trap)
+    }
+}
+
+impl Break {
+    /// What breaks in one run.
+    pub fn draw(&self, random: &mut Random) -> Fault {
+        let severity = self.severity.unwrap_or(0.0);
+        let kind = match self.kind {
+            FaultKind::Blackhole => Kind::Blackhole,
+            FaultKind::Mtu => {
+                let largest = self.largest_packet.as_ref();
+                Kind::Mtu(largest.map_or(0, |range| range.draw(random)) as u32)
+            }
+            FaultKind::Loss => Kind::Loss(severity),
+            FaultKind::ReturnPath => Kind::ReturnPath(severity),
+            FaultKind::Neighbour => Kind::Neighbour,
+            FaultKind::Local => Kind::Local,
+        };
+        Fault {
+            kind,
+            connections: self.connections,
+            destinations: self.destinations,
+            salt: random.bits(),
+        }
+    }
+}
+
+/// Why a file is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// The file.
+    pub file: PathBuf,
+    /// Line, from 1.
+    pub line: Option<usize>,
+    /// What was found, and what was expected.
+    pub problem: String,
+}
+
+impl Mistake {
+    fn of(file: &Path, text: &str, error: &toml::de::Error) -> Self {
+        let place = error.span().map(|span| span.start.min(text.len()));
+        let line = place.map(|place| 1 + text[..place].matches('\n').count());
+        let key = line
+            .and_then(|line| text.lines().nth(line - 1))
+            .and_then(|line| line.split_once('='))
+            .map(|(key, _)| key.trim());
+        let what = error.message().replace('\n', " ");
+        let problem = match key {
+            Some(key) if !what.contains(&format!("`{key}`")) => format!("{key}: {what}"),
+            _ => what,
+        };
+        Self {
+            file: file.to_owned(),
+            line,
+            problem,
+        }
+    }
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        write!(f, ": {}", self.problem)
+    }
+}
+
+impl std::error::Error for Mistake {}
+
+fn line_of(text: &str, key: &str) -> Option<usize> {
+    let at = |line: &str| line.split_once('=').is_some_and(|it| it.0.trim() == key);
+    text.lines().position(at).map(|line| line + 1)
+}
+
+/// One value, or all between two.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Range<T> {
+    /// The smallest.
+    pub low: T,
+    /// The largest.
+    pub high: T,
+}
+
+impl<T: Copy> Range<T> {
+    /// One value.
+    pub fn just(value: T) -> Self {
+        Self::new(value, value)
+    }
+
+    /// All between two.
+    pub fn new(low: T, high: T) -> Self {
+        Self { low, high }
+    }
+}
+
+impl Range<Number> {
+    /// One of them; small ones as often as large ones.
+    pub fn draw(&self, random: &mut Random) -> u64 {
+        between(self.low.0, self.high.0, random)
+    }
+}
+
+impl Range<Span> {
+    /// One of them; short ones as often as long ones.
+    pub fn draw(&self, random: &mut Random) -> Nanos {
+        between(self.low.0, self.high.0, random)
+    }
+}
+
+impl Range<Share> {
+    /// One of them, each as often.
+    pub fn draw_evenly(&self, random: &mut Random) -> f64 {
+        random.between(self.low.0, self.high.0)
+    }
+}
+
+fn between(low: u64, high: u64, random: &mut Random) -> u64 {
+    if low == high {
+        return low;
+    }
+    random.log_normal(low as f64, high as f64).round() as u64
+}
+
+impl<'de, T: DeserializeOwned + PartialOrd + Copy> Deserialize<'de> for Range<T> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let of = |value: toml::Value| {
+            T::deserialize(value).map_err(|error| D::Error::custom(error.message()))
+        };
+        match toml::Value::deserialize(from)? {
+            toml::Value::Array(values) => {
+                let [low, high] = <[toml::Value; 2]>::try_from(values).map_err(|values| {
+                    D::Error::custom(format!(
+                        "found {} values, expected one, or the smallest and the largest",
+                        values.len()
+                    ))
+                })?;
+                let (low, high) = (of(low)?, of(high)?);
+                if low > high {
+                    return Err(D::Error::custom(
+                        "found a range that ends before it begins, expected the smaller value first",
+                    ));
+                }
+                Ok(Self::new(low, high))
+            }
+            value => of(value).map(Self::just),
+        }
+    }
+}
+
+/// A whole number above zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Number(pub u64);
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let number = u64::deserialize(from)?;
+        if number == 0 {
+            return Err(D::Error::custom("found 0, expected a number above it"));
+        }
+        Ok(Self(number))
+    }
+}
+
+/// A share, from 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+pub struct Share(pub f64);
+
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let share = f64::deserialize(from)?;
+        if !(0.0..=1.0).contains(&share) {
+            return Err(D::Error::custom(format!(
+                "found {share}, expected a share from 0 to 1"
+            )));
+        }
+        Ok(Self(share))
+    }
+}
+
+/// A span of time, written as `"200ms"` or `"5s"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(pub Nanos);
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        let span = detector::config::duration(&text).ok_or_else(|| {
+            let expected = r#"expected a span of time such as "200ms" or "5s""#;
+            D::Error::custom(format!("found {text:?}, {expected}"))
+        })?;
+        Ok(Self(span.as_nanos() as Nanos))
+    }
+}

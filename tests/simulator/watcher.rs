@@ -1,0 +1,222 @@
+//! The daemon's part: when to sweep, what to look up, what the engine has said.
+
+use std::collections::BTreeSet;
+
+use detector::{
+    engine::{Attention, Engine, Settings},
+    model::{
+        Cause, ConnectionId, Input, Interface, NextHop, Reachability, Sample, Scope, State, Sweep,
+        Transition,
+    },
+    time::Time,
+};
+
+use super::{
+    MILLISECOND, Nanos, SECOND,
+    observe::{NETNS, next_hop},
+};
+
+/// Routes that the daemon looks up after one sweep.
+const ROUTES_AT_ONCE: usize = 64;
+
+/// An upstream entered another state, cause or scope.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Turn {
+    /// When.
+    pub at: Nanos,
+    /// Index of the upstream.
+    pub upstream: usize,
+    /// Before.
+    pub from: State,
+    /// After.
+    pub to: State,
+    /// Why.
+    pub cause: Option<Cause>,
+    /// How far.
+    pub scope: Option<Scope>,
+    /// What the verdict was reached with: destinations stalled, of those judged.
+    pub votes: (u32, u32),
+}
+
+/// The engine, and the loop around it.
+#[derive(Debug)]
+pub struct Watcher {
+    engine: Engine,
+    settings: Settings,
+    upstreams: usize,
+    swept_at: Nanos,
+    deadline: Option<Nanos>,
+    /// Nothing is taken in until then.
+    starved_until: Option<Nanos>,
+    backlog: Vec<Input>,
+    /// What the engine said of upstreams.
+    pub turns: Vec<Turn>,
+}
+
+impl Watcher {
+    /// A daemon that starts now, with the defaults.
+    pub fn new(upstreams: usize, now: Nanos) -> Self {
+        let detect = detector::config::Detect::default();
+        let settings = Settings {
+            stall_after: detect.stall_after,
+            ignore: detect.ignore,
+            rules: Vec::new(),
+        };
+        let mut watcher = Self {
+            engine: Engine::new(settings.clone(), Time(now)),
+            settings,
+            upstreams,
+            swept_at: now,
+            deadline: None,
+            starved_until: None,
+            backlog: Vec::new(),
+            turns: Vec::new(),
+        };
+        watcher.introduce(now);
+        watcher
+    }
+
+    /// It ends and starts again, and knows nothing.
+    pub fn restart(&mut self, now: Nanos) {
+        self.engine = Engine::new(self.settings.clone(), Time(now));
+        self.backlog.clear();
+        self.swept_at = now.saturating_sub(SECOND);
+        self.introduce(now);
+    }
+
+    fn introduce(&mut self, now: Nanos) {
+        for upstream in 0..self.upstreams {
+            let interface = Interface {
+                name: format!("wan{upstream}"),
+                alias: Some(name(upstream)),
+                vrf: None,
+                up: true,
+            };
+            let index = next_hop(upstream).interface;
+            self.tell(now, Input::Interface(NETNS, index, Some(interface)));
+        }
+    }
+
+    /// Gets no processor until then; what happens meanwhile it learns afterwards.
+    pub fn starve(&mut self, until: Nanos) {
+        self.starved_until = Some(until);
+    }
+
+    /// When it wants to run next, be it to sweep or because the engine asks.
+    pub fn due(&self) -> Nanos {
+        let due = self.sweep_due().min(self.deadline.unwrap_or(Nanos::MAX));
+        due.max(self.starved_until.unwrap_or(0))
+    }
+
+    /// When the next sweep begins. On a small host the budget never holds it back.
+    fn sweep_due(&self) -> Nanos {
+        let interval = match self.engine.attention(Time(self.swept_at)) {
+            Attention::Quiet => SECOND,
+            Attention::Alert => 500 * MILLISECOND,
+            Attention::Now => 100 * MILLISECOND,
+        };
+        self.swept_at + interval
+    }
+
+    /// Whether a sweep is due now; if not, the engine asks for the time.
+    pub fn wants_sweep(&self, now: Nanos) -> bool {
+        self.sweep_due() <= now
+    }
+
+    /// Takes in what has piled up.
+    pub fn catch_up(&mut self, now: Nanos) {
+        self.starved_until = None;
+        for input in std::mem::take(&mut self.backlog) {
+            self.tell(now, input);
+        }
+    }
+
+    /// An event of the kernel's.
+    pub fn event(&mut self, now: Nanos, input: Input) {
+        if self.starved_until.is_some_and(|until| now < until) {
+            self.backlog.push(input);
+        } else {
+            self.tell(now, input);
+        }
+    }
+
+    /// A sweep has been read; `silent` and `route` answer what netlink is asked.
+    pub fn swept(
+        &mut self,
+        now: Nanos,
+        sweep: Sweep,
+        silent: impl Fn(NextHop) -> bool,
+        route: impl Fn(ConnectionId) -> Option<NextHop>,
+    ) {
+        self.swept_at = now;
+        let hops: BTreeSet<_> = self.engine.suspected_hops();
+        for hop in hops {
+            let answer = if silent(hop) {
+                Reachability::Silent
+            } else {
+                Reachability::Answers
+            };
+            self.tell(now, Input::Neighbour(hop, Some(answer)));
+        }
+        let lost: Vec<_> = self
+            .engine
+            .without_route()
+            .take(ROUTES_AT_ONCE)
+            .map(|sample: &Sample| sample.id)
+            .collect();
+        for id in lost {
+            if let Some(hop) = route(id) {
+                self.tell(now, Input::Route(id, hop));
+            }
+        }
+        self.tell(now, Input::Sweep(sweep));
+    }
+
+    /// Tells the engine.
+    pub fn tell(&mut self, now: Nanos, input: Input) {
+        for transition in self.engine.handle(Time(now), input) {
+            self.note(now, transition);
+        }
+        // Whoever asks to be called again at once is called a moment later.
+        let soonest = now + MILLISECOND;
+        self.deadline = self.engine.deadline().map(|time| time.0.max(soonest));
+    }
+
+    fn note(&mut self, now: Nanos, transition: Transition) {
+        let Transition::Upstream {
+            upstream,
+            from,
+            to,
+            scope,
+            cause,
+            stalled_destinations,
+            active_destinations,
+            ..
+        } = transition
+        else {
+            return;
+        };
+        let Some(upstream) = (0..self.upstreams).find(|index| name(*index) == upstream) else {
+            return;
+        };
+        self.turns.push(Turn {
+            at: now,
+            upstream,
+            from,
+            to,
+            cause,
+            scope,
+            votes: (stalled_destinations, active_destinations),
+        });
+    }
+
+    /// The engine, to look at.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+}
+
+/// Name of an upstream: `provider-a` is the first.
+pub fn name(upstream: usize) -> String {
+    format!("provider-{}", char::from(b'a' + upstream as u8))
+}
