@@ -16,7 +16,7 @@ use super::{
     leg::{self, Leg},
     onsets,
     passes::Reach,
-    tally::{Tally, Vote},
+    tally::Tally,
 };
 use crate::{
     model::{Cause, Destination, NextHop, Phase, Scope, State, Transition},
@@ -133,18 +133,8 @@ impl Engine {
             }
         }
         for (upstream, at) in excused {
-            let legs = self
-                .upstreams
-                .get_mut(&upstream)
-                .map(|it| it.legs.values_mut());
-            for vote in legs
-                .into_iter()
-                .flatten()
-                .filter_map(|leg| leg.tally.votes.get_mut(&at))
-            {
-                if matches!(vote, Vote::Stalled(_) | Vote::Orphaned(_)) {
-                    *vote = Vote::Elsewhere;
-                }
+            if let Some(record) = self.upstreams.get_mut(&upstream) {
+                record.legs.values_mut().for_each(|leg| leg.excuse(at));
             }
         }
     }

@@ -71,7 +71,6 @@ fn destinations_dead_through_every_upstream_are_nobodys_fault() {
 
 /// Trap: the same, and then one of the upstreams dies: what was excused by it stays excused.
 #[test]
-#[ignore = "the excuse goes when the upstream that gave it no longer does well"]
 fn destinations_dead_through_every_upstream_hide_no_black_hole_and_make_none() {
     let Some(world) = a_popular_remote_is_down() else {
         return;

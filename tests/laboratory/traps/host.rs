@@ -44,7 +44,6 @@ fn a_daemon_that_was_stopped_for_a_while_sees_what_is_and_not_what_it_missed() {
 
 /// Trap: what the host says to itself, through loopback or to its own addresses.
 #[test]
-#[ignore = "after six seconds the kernel forgets the route, and the one looked up is not left out"]
 fn connections_within_the_host_are_no_upstream_even_when_they_are_dropped() {
     let Some(mut world) = World::new(2) else {
         return;

@@ -43,7 +43,6 @@ fn windows_that_shrink_with_data_in_flight_are_never_held_against_the_upstream()
 
 /// Trap: the same; who is left out is said to be.
 #[test]
-#[ignore = "the kernel counts no timeouts and forgets the route while it probes with data in flight"]
 fn windows_that_shrink_with_data_in_flight_are_shown_as_left_out() {
     let Some(world) = windows_shrink() else {
         return;
