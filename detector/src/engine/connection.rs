@@ -16,6 +16,9 @@ use crate::{
 /// Timeouts in a row after which a connection is surely worse off than its siblings.
 const LASTING: u8 = 3;
 
+/// What an acknowledgement and the look at it take beyond two round trips.
+const ANSWER: Duration = Duration::from_millis(150);
+
 /// One connection that was sampled lately.
 #[derive(Debug, Clone)]
 pub struct Connection {
@@ -184,6 +187,14 @@ impl Connection {
             let head = self.sample.head;
             self.passed_by |= passes.carried_between(self.destination, meanwhile, head);
         }
+    }
+
+    /// Whether so far it has only failed as often as a short pause of the link explains.
+    /// The newest repetition has not failed as long as its acknowledgement can be on its way.
+    pub fn may_be_a_pause(&self, now: Time) -> bool {
+        let trip = 2 * self.sample.srtt.unwrap_or_default() + ANSWER;
+        let open = u8::from(now.since(self.sample.sent_at) < trip);
+        self.sample.packets_out > 0 && self.sample.timeouts.saturating_sub(open) < LASTING
     }
 
     /// Since when there is no progress: of the data that waits here, or of that which the peer

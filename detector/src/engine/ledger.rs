@@ -35,6 +35,8 @@ const LATELY: u64 = 5;
 const NOW: u64 = 1;
 /// Who loses as much as this still crawls.
 const CRAWLING: f64 = 0.15;
+/// Slots that lie so far apart are more than one moment.
+const APART: u64 = 2;
 /// Repetitions that the peer reports as superfluous are usual up to this share: a step of the
 /// round-trip time makes a few.
 const SUPERFLUOUS: f64 = 0.15;
@@ -230,7 +232,7 @@ impl Ledger {
             .iter()
             .filter(|(_, slots)| {
                 let newest = slots.last_key_value();
-                newest.is_some_and(|(at, _)| at + LATELY >= slot(now))
+                newest.is_some_and(|(at, _)| at + LATELY >= slot(now)) && is_spread(slots)
             })
             .filter_map(|(destination, slots)| {
                 let cause = newest(slots).worth(WORTH).crawl(usual, DOUBT)?;
@@ -267,6 +269,15 @@ impl Ledger {
         let crawls = self.lately(now).crawl(usual, DOUBT_OF_ALL);
         crawls.filter(|_| !self.is_over(now))
     }
+}
+
+/// Whether more than one moment has to do with it: a link that pauses for a second makes everybody
+/// repeat, once.
+fn is_spread(slots: &BTreeMap<u64, Trials>) -> bool {
+    let mut repeated = slots.iter().filter(|(_, trials)| trials.repeated > 0);
+    let first = repeated.next();
+    let last = repeated.next_back();
+    matches!((first, last), (Some((first, _)), Some((last, _))) if last - first >= APART)
 }
 
 /// The newest slots, as many as are needed to tell.
@@ -331,9 +342,14 @@ mod tests {
     fn the_newest_trials_count_as_far_back_as_is_needed() {
         let mut ledger = Ledger::default();
         let bad = NOW.before(Duration::from_secs(30));
-        ledger.add(destination(1), bad, trials(60, 30, 0));
-        ledger.add(destination(2), bad, trials(60, 30, 0));
-        ledger.add(destination(3), bad, trials(60, 30, 0));
+        for number in 1..=3 {
+            ledger.add(destination(number), bad, trials(60, 30, 0));
+            ledger.add(
+                destination(number),
+                bad.before(Duration::from_secs(6)),
+                trials(1, 1, 0),
+            );
+        }
         ledger.add(destination(1), NOW, trials(60, 6, 0));
         ledger.add(destination(2), NOW, trials(10, 1, 0));
         let crawling =
@@ -347,11 +363,28 @@ mod tests {
     }
 
     #[test]
+    fn one_bad_moment_is_no_loss() {
+        let crawling = |apart| {
+            let mut ledger = Ledger::default();
+            ledger.add(destination(1), NOW, trials(20, 8, 0));
+            ledger.add(
+                destination(1),
+                NOW.before(Duration::from_secs(apart)),
+                trials(20, 8, 0),
+            );
+            ledger.crawling(USUAL, NOW).len()
+        };
+        assert_eq!((crawling(0), crawling(3), crawling(6)), (0, 0, 1));
+    }
+
+    #[test]
     fn it_is_over_when_little_is_lost_now() {
         let mut ledger = Ledger::default();
         let bad = NOW.before(Duration::from_secs(9));
         for number in 0..10 {
-            ledger.add(destination(number), bad, trials(20, 10, 0));
+            ledger.add(destination(number), bad, trials(10, 5, 0));
+            let earlier = bad.before(Duration::from_secs(6));
+            ledger.add(destination(number), earlier, trials(10, 5, 0));
         }
         assert_eq!(
             ledger.crawling(USUAL, NOW).len(),

@@ -10,7 +10,7 @@ use super::{
     connection::Connection,
     judge,
     ledger::Ledger,
-    onsets::Onsets,
+    onsets::{Onsets, TOGETHER},
     passes::Passes,
     tally::{self, Ballot, Stuck, Tally, Troubled, Vote},
 };
@@ -70,7 +70,12 @@ impl Leg {
             .iter()
             .map(|(it, stuck)| (*it, stuck.began()))
             .collect();
-        let as_before = |it: &Destination, at: &mut Time| began.get(it) == Some(at);
+        // When it began becomes known more exactly with further samples.
+        let as_before = |it: &Destination, at: &mut Time| {
+            began
+                .get(it)
+                .is_some_and(|now| now.since(*at).max(at.since(*now)) <= TOGETHER)
+        };
         self.affairs.retain(as_before);
         self.excused.retain(as_before);
         let passes = &self.passes;
@@ -128,12 +133,14 @@ impl Leg {
             .count()
     }
 
-    /// When a stalled destination began to stall.
+    /// When a stalled destination began to stall, excused or not.
     pub fn began(&self, destination: Destination) -> Option<Time> {
         let stalled = self.tally.votes.get(&destination);
-        matches!(stalled, Some(Vote::Stalled(_) | Vote::Orphaned(_)))
-            .then(|| self.onsets.began(destination))
-            .flatten()
+        let any = matches!(
+            stalled,
+            Some(Vote::Stalled(_) | Vote::Orphaned(_) | Vote::Elsewhere)
+        );
+        any.then(|| self.onsets.began(destination)).flatten()
     }
 
     /// Whether nothing is remembered.

@@ -157,12 +157,15 @@ pub struct Ballot<'a> {
 ///    again while others of its own failed: stalled; one of several paths behind the router is dead
 /// 3. a segment as large as the one that waits got through to it after its last failure: crawling
 ///    or fine, as above
-/// 4. its last failure is old, and of the destinations that were stalled together with it at
+/// 4. it has had two timeouts only, and segments as large got through to three others since it
+///    began: no vote yet; a pause of the link that is over leaves such stalls behind until their next
+///    repetition
+/// 5. its last failure is old, and of the destinations that were stalled together with it at
 ///    least three have recovered since, and half as many as wait like it: no vote
-/// 5. it has been stalled for half a minute, that began in no event with others, and segments as
+/// 6. it has been stalled for half a minute, that began in no event with others, and segments as
 ///    large got through to others since: its own affair; walked-away peers and dead servers add
 ///    up otherwise, since each stays for a quarter of an hour
-/// 6. otherwise stalled, with the cause of the connection that failed last; half a vote when only
+/// 7. otherwise stalled, with the cause of the connection that failed last; half a vote when only
 ///    orphans say so
 ///
 /// Then, when all that are stalled belong to one site, nobody at that site does well, and others do:
@@ -180,7 +183,10 @@ pub fn tally(ballot: &Ballot<'_>, now: Time) -> Tally {
             continue;
         };
         tally.surplus += number(stuck.0.len() - 1);
-        let vote = ballot.vote(*destination, stuck, newest, now);
+        let Some(vote) = ballot.vote(*destination, stuck, newest, now) else {
+            tally.votes.remove(destination);
+            continue;
+        };
         tally.votes.insert(*destination, vote);
         if matches!(vote, Vote::Stalled(_) | Vote::Orphaned(_))
             && now.since(newest.failed_at()) > STALE
@@ -211,33 +217,46 @@ impl Ballot<'_> {
         crawling.map_or(Vote::Fine, |cause| Vote::Stalled(*cause))
     }
 
-    /// The vote of a destination with connections in trouble.
-    fn vote(&self, at: Destination, stuck: &Stuck<'_>, newest: &Connection, now: Time) -> Vote {
+    /// The vote of a destination with connections in trouble; `None` while that is open.
+    fn vote(
+        &self,
+        at: Destination,
+        stuck: &Stuck<'_>,
+        newest: &Connection,
+        now: Time,
+    ) -> Option<Vote> {
         let began = stuck.began();
         let event = self.onsets.is_event(began, self.rate);
         let (failed_at, head) = (newest.failed_at(), newest.sample.head);
         let receives = newest.cause == Cause::ReceiveHole;
         if event && stuck.0.iter().any(|it| it.passed_by) {
-            return Vote::Stalled(newest.cause);
+            return Some(Vote::Stalled(newest.cause));
         }
         if !receives && self.passes.carried(at, failed_at, head) {
-            return self.progressing(at);
+            return Some(self.progressing(at));
+        }
+        let others = self.passed_elsewhere(at, newest, began);
+        if stuck.0.iter().all(|it| it.may_be_a_pause(now)) && others >= ELSEWHERE {
+            return None;
         }
         let settled = self.affairs.contains_key(&at);
-        let lonely = now.since(began) > ALONE && !event && self.passed_elsewhere(at, began, head);
-        if settled || lonely {
+        let lonely = now.since(began) > ALONE && !event && others > 0;
+        let vote = if settled || lonely {
             Vote::Alone
         } else if stuck.0.iter().all(|it| it.sample.is_orphan()) {
             Vote::Orphaned(newest.cause)
         } else {
             Vote::Stalled(newest.cause)
-        }
+        };
+        Some(vote)
     }
 
-    /// Whether a segment as large got through to another destination since.
-    fn passed_elsewhere(&self, at: Destination, began: Time, head: Option<u32>) -> bool {
-        let since = began.after(SLACK);
-        self.passes.carried_to(since, head).any(|other| other != at)
+    /// To how many other destinations a segment as large got through since.
+    fn passed_elsewhere(&self, at: Destination, stuck: &Connection, began: Time) -> usize {
+        let trip = stuck.sample.srtt.unwrap_or_default() * 5 / 4;
+        let since = began.after(trip.max(SLACK));
+        let others = self.passes.carried_to(since, stuck.sample.head);
+        others.filter(|other| *other != at).count()
     }
 
     /// How many destinations that were stalled together with `stuck` have recovered since it last
@@ -422,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn rule_4_no_vote_when_untested_for_long_while_others_came_back() {
+    fn rule_5_no_vote_when_untested_for_long_while_others_came_back() {
         let stalled = Some(Vote::Stalled(Cause::Blackhole));
         let of = |failed, passes: &[(u16, u64, u32)]| {
             vote(&votes(&[stuck(1, Cause::Blackhole, failed)], passes), 1)
@@ -443,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn rule_4_needs_others_that_shared_the_trouble_and_enough_of_them() {
+    fn rule_5_needs_others_that_shared_the_trouble_and_enough_of_them() {
         let stalled = Some(Vote::Stalled(Cause::Blackhole));
         let three = [(2, 100, 950), (3, 100, 950), (4, 100, 950)];
         let one = [stuck(1, Cause::Blackhole, 8_001)];
@@ -463,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn rule_6_the_connection_that_failed_last_speaks_for_its_destination() {
+    fn rule_7_the_connection_that_failed_last_speaks_for_its_destination() {
         let mut second = stuck(1, Cause::Mtu, 500);
         second.sample.id = ConnectionId(99);
         let tally = votes(&[stuck(1, Cause::Blackhole, 1000), second], &[]);
@@ -522,7 +541,28 @@ mod tests {
     }
 
     #[test]
-    fn rule_5_a_stall_that_began_alone_is_its_own_affair() {
+    fn rule_4_two_timeouts_may_be_a_pause_that_is_over() {
+        let mut young = stuck(1, Cause::Blackhole, 500);
+        young = since(young, 1500);
+        young.sample.timeouts = 2;
+        let of = |young: &Connection, passes: &[(u16, u64, u32)]| {
+            vote(&votes(std::slice::from_ref(young), passes), 1)
+        };
+        let three = [(2, 1100, 950), (3, 1100, 950), (4, 1100, 950)];
+        assert_eq!(of(&young, &three), None);
+        assert_eq!(of(&young, &three[1..]), STALLED, "two others");
+        assert_eq!(of(&young, &three.map(|it| (it.0, it.1, 899))), STALLED);
+        let early = three.map(|it| (it.0, 1200, it.2));
+        assert_eq!(of(&young, &early), STALLED, "on their way before");
+        young.sample.timeouts = 3;
+        assert_eq!(of(&young, &three), STALLED, "three timeouts");
+        let mut fresh = since(stuck(1, Cause::Blackhole, 149), 1500);
+        fresh.sample.timeouts = 3;
+        assert_eq!(of(&fresh, &three), None, "the third is on its way");
+    }
+
+    #[test]
+    fn rule_6_a_stall_that_began_alone_is_its_own_affair() {
         let lonely = since(stuck(1, Cause::Blackhole, 5000), 30_001);
         let of = |connections: &[Connection], passes: &[(u16, u64, u32)]| {
             vote(&votes(connections, passes), 1)
@@ -560,7 +600,7 @@ mod tests {
     }
 
     #[test]
-    fn rule_6_two_destinations_of_orphans_are_worth_one() {
+    fn rule_7_two_destinations_of_orphans_are_worth_one() {
         let orphan = |number| {
             let mut orphan = stuck(number, Cause::Blackhole, 1000);
             orphan.sample.tcp_state = TcpState::LastAck;

@@ -123,7 +123,8 @@ impl Engine {
                     .stalls()
                     .filter_map(|(at, began)| Some((at, began.max(there.began(at)?))))
                     .collect();
-                let own = there.stalls().count() - shared.len();
+                let also = |at: &Destination| shared.iter().any(|(it, _)| it == at);
+                let own = there.stalls().filter(|(at, _)| !also(at)).count();
                 let does_well = |began: Time| {
                     let well: usize = there.legs.values().map(|leg| leg.well_since(began)).sum();
                     well >= 3 && well > own

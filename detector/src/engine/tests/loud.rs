@@ -144,7 +144,8 @@ fn the_smaller_part_is_degraded_and_the_larger_failing() {
         .hang("b", 5..15)
         .run(5)
         .expect_state("b", State::Failing);
-    assert!(world.delay("b", State::Degraded, 60) < 2.0);
+    // Others get through, so that a third timeout is waited for.
+    assert!(world.delay("b", State::Degraded, 60) < 3.0);
     assert!(world.delay("b", State::Failing, 70) < 2.0);
 }
 

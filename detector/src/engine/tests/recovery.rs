@@ -72,7 +72,7 @@ fn partial_trouble_stays_as_long_as_it_lasts() {
         .run(60)
         .hang("b", 0..6)
         .run(600)
-        .expect(&["3s b Idle->Ok", "61s b Ok->Degraded blackhole"]);
+        .expect(&["3s b Idle->Ok", "62s b Ok->Degraded blackhole"]);
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn trouble_of_the_larger_part_stays_as_long_as_it_lasts() {
         .run(60)
         .hang("b", 0..15)
         .run(600)
-        .expect(&["3s b Idle->Ok", "61s b Ok->Failing blackhole"]);
+        .expect(&["3s b Idle->Ok", "62s b Ok->Failing blackhole"]);
 }
 
 #[test]
