@@ -18,6 +18,10 @@ mod leftovers;
 pub mod namespace;
 #[path = "lab/network.rs"]
 pub mod network;
+#[path = "lab/options.rs"]
+pub mod options;
+#[path = "lab/partial.rs"]
+pub mod partial;
 #[path = "lab/server.rs"]
 pub mod server;
 #[path = "lab/signal.rs"]
@@ -31,4 +35,6 @@ pub mod traffic;
 pub use daemon::{Daemon, Options};
 pub use fault::{Direction, Fault};
 pub use network::{Family, Lab, Upstream};
+pub use options::SocketOptions;
+pub use partial::Partial;
 pub use traffic::{Load, Plan, Traffic};

@@ -31,5 +31,7 @@ mod rubbish;
 mod scope;
 #[path = "laboratory/sensors.rs"]
 mod sensors;
+#[path = "laboratory/traps.rs"]
+mod traps;
 #[path = "laboratory/world.rs"]
 mod world;

@@ -143,7 +143,8 @@ fn place(vitals: &Vitals, now: u32) -> Column {
 fn looks_wrong(vitals: &Vitals) -> bool {
     vitals.outstanding
         && (u32::from(vitals.timeouts) >= setting!(report_timeouts)
-            || (vitals.pending == TIMER_PROBE && (vitals.backoff > 0 || vitals.probes > 0)))
+            || vitals.backoff > 0
+            || (vitals.pending == TIMER_PROBE && vitals.probes > 0))
 }
 
 /// Data has arrived behind a hole, and what is missing did not come for a while. Out-of-order data

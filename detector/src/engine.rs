@@ -197,7 +197,10 @@ impl Engine {
                 }
             }
             Input::Route(id, hop) => {
-                if let Some(connection) = self.connections.get_mut(&id) {
+                if hop.interface == crate::model::LOOPBACK {
+                    // It stays within the host, which nobody could tell while its route was gone.
+                    self.connections.remove(&id);
+                } else if let Some(connection) = self.connections.get_mut(&id) {
                     connection.next_hop.get_or_insert(hop);
                     self.attribute(id);
                     self.dirty_since.get_or_insert(now);

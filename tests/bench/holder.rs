@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 use clap::Args;
-use lab::{Load, Plan, Traffic, namespace::Namespace, signal};
+use lab::{Load, Plan, SocketOptions, Traffic, namespace::Namespace, signal};
 
 /// How long all of them may take to open.
 const OPENING: Duration = Duration::from_secs(60);
@@ -36,6 +36,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         load,
         peers: options.peers.clone(),
         from: None,
+        options: SocketOptions::default(),
     };
     let traffic = Traffic::start(&namespace, &plan)?;
     let begin = Instant::now();

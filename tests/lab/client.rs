@@ -16,7 +16,10 @@ use tokio::{
     time,
 };
 
-use crate::traffic::{Counters, Load, Plan};
+use crate::{
+    options::SocketOptions,
+    traffic::{Counters, Load, Plan},
+};
 
 /// From here on a wait counts as hanging.
 const HANGING: Duration = Duration::from_secs(2);
@@ -31,6 +34,7 @@ const HANDSHAKES: usize = 100;
 #[derive(Debug)]
 struct Shared {
     from: Option<SocketAddr>,
+    options: SocketOptions,
     counters: Arc<Counters>,
     handshakes: Semaphore,
 }
@@ -39,6 +43,7 @@ struct Shared {
 pub(crate) fn start(plan: &Plan, counters: &Arc<Counters>) {
     let shared = Arc::new(Shared {
         from: plan.from,
+        options: plan.options,
         counters: Arc::clone(counters),
         handshakes: Semaphore::new(HANDSHAKES),
     });
@@ -92,11 +97,16 @@ pub(crate) fn start(plan: &Plan, counters: &Arc<Counters>) {
                 }));
             }
         }
-        Load::SlowReaders(count) => {
+        Load::SlowReaders(count) | Load::Overfed(count) => {
             for (_, peer) in each(count) {
                 tokio::spawn(forever(Arc::clone(&shared), move |shared| {
                     fill(shared, peer)
                 }));
+            }
+        }
+        Load::Farewell { every } => {
+            for peer in plan.peers.iter().copied() {
+                tokio::spawn(farewells(Arc::clone(&shared), peer, every));
             }
         }
         Load::Churn(rate) => drop(tokio::spawn(churn(shared, plan.peers.clone(), rate))),
@@ -192,6 +202,23 @@ async fn churn(shared: Arc<Shared>, peers: Vec<SocketAddr>, rate: u16) {
     }
 }
 
+async fn farewells(shared: Arc<Shared>, peer: SocketAddr, every: Duration) {
+    let mut clock = time::interval(every);
+    loop {
+        clock.tick().await;
+        match farewell(&shared, peer).await {
+            Ok(()) => add(&shared.counters.sessions),
+            Err(_) => add(&shared.counters.errors),
+        }
+    }
+}
+
+/// Opens, says something and closes, whether it arrives or not.
+async fn farewell(shared: &Shared, peer: SocketAddr) -> io::Result<()> {
+    let mut stream = shared.connect(peer).await?;
+    stream.write_all(&[0; 4000]).await
+}
+
 /// Opens, exchanges a small message, closes.
 async fn short(shared: &Shared, peer: SocketAddr) -> io::Result<()> {
     let mut stream = shared.connect(peer).await?;
@@ -276,13 +303,16 @@ impl Shared {
         } else {
             TcpSocket::new_v6()?
         };
+        self.options.apply(&socket)?;
         if let Some(from) = self.from {
             socket.bind(from)?;
         }
         let stream = socket.connect(peer).await?;
         stream.set_nodelay(true)?;
         // Closing early resets, so that nothing is left over when the laboratory goes.
-        stream.set_zero_linger()?;
+        if !self.options.lingers {
+            stream.set_zero_linger()?;
+        }
         add(&self.counters.connected);
         Ok(stream)
     }

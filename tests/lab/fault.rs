@@ -90,7 +90,7 @@ fn toward(direction: Direction) -> &'static str {
 }
 
 /// Everything but the two packets with which a connection opens.
-const ESTABLISHED: &str = "meta l4proto tcp tcp flags & syn != syn";
+pub(crate) const ESTABLISHED: &str = "meta l4proto tcp tcp flags & syn != syn";
 /// From the host, and to the host.
 const OUT: &str = "oifname core";
 const BACK: &str = "oifname wan";
@@ -183,7 +183,7 @@ pub(crate) fn remove(lab: &Lab, upstream: &Upstream) -> Result<()> {
     ))
 }
 
-fn forward(rules: &str) -> String {
+pub(crate) fn forward(rules: &str) -> String {
     format!(
         "table inet fault {{\n\
          chain broken {{ type filter hook forward priority 0; policy accept;\n{rules};\n}}\n}}\n"

@@ -31,6 +31,7 @@ use crate::{
     fault::{self, Fault},
     leftovers::{self, PREFIX},
     namespace::{Namespace, delete, feed},
+    partial::{self, Partial},
     server::{self, Server},
     traffic::{Load, Plan, Traffic},
 };
@@ -258,10 +259,18 @@ impl Lab {
         Ok(before)
     }
 
+    /// Breaks a part of an upstream, on top of what is broken already. Gives the time just before.
+    pub fn also_break(&self, upstream: usize, partial: Partial) -> Result<Instant> {
+        let before = Instant::now();
+        partial::install(self, &self.upstreams[upstream], partial)?;
+        Ok(before)
+    }
+
     /// Repairs whatever is broken at an upstream. Gives the time just before it was repaired.
     pub fn repair(&self, upstream: usize) -> Result<Instant> {
         let before = Instant::now();
         fault::remove(self, &self.upstreams[upstream])?;
+        partial::remove(self, &self.upstreams[upstream])?;
         Ok(before)
     }
 

@@ -8,6 +8,7 @@
 //! | 20 | a stream of four seconds, whose last segment is not full; then nothing |
 //! | 25 | mail: greeting, commands, a body of a given length |
 //! | 81 | accepts and never reads |
+//! | 82 | reads a little, then gives most of its buffer away and reads nothing any more |
 //! | 8080 | reads a request and never answers |
 
 use std::{
@@ -18,6 +19,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use socket2::SockRef;
 use tokio::{
     io::{self, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpSocket, TcpStream},
@@ -40,6 +42,8 @@ pub const REPLY: u16 = 20;
 pub const MAIL: u16 = 25;
 /// Never reads.
 pub const DEAF: u16 = 81;
+/// Reads a while and then no more.
+pub const SATED: u16 = 82;
 /// Never answers.
 pub const MUTE: u16 = 8080;
 
@@ -47,6 +51,11 @@ pub const MUTE: u16 = 8080;
 const FULL_SEGMENT: usize = 1448;
 /// Nothing that a client does takes longer; what does is a client that vanished.
 const PATIENCE: Duration = Duration::from_secs(1200);
+
+/// What [`SATED`] reads, in bytes, and its buffer before and after that.
+const ENOUGH: u64 = 100_000;
+const BUFFER: u32 = 32 << 10;
+const SMALL_BUFFER: usize = 4 << 10;
 
 /// All of them, on one thread; dropped, they are gone with their connections.
 #[derive(Debug)]
@@ -88,7 +97,7 @@ fn serve(
     ready: &mpsc::Sender<Result<()>>,
 ) {
     runtime.block_on(async {
-        for port in [MESSAGES, DISCARD, STREAM, REPLY, MAIL, DEAF, MUTE] {
+        for port in [MESSAGES, DISCARD, STREAM, REPLY, MAIL, DEAF, SATED, MUTE] {
             match listen(port) {
                 Ok(listener) => drop(tokio::spawn(accept(listener, port))),
                 Err(error) => return drop(ready.send(Err(error))),
@@ -103,6 +112,9 @@ fn listen(port: u16) -> Result<TcpListener> {
     // The IPv6 wildcard takes IPv4 as well.
     let socket = TcpSocket::new_v6()?;
     socket.set_reuseaddr(true)?;
+    if port == SATED {
+        socket.set_recv_buffer_size(BUFFER)?;
+    }
     socket.bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))?;
     socket
         .listen(4096)
@@ -136,6 +148,11 @@ async fn talk(mut stream: TcpStream, port: u16) -> io::Result<()> {
             io::copy(&mut stream, &mut io::sink()).await?;
         }
         DEAF => std::future::pending().await,
+        SATED => {
+            swallow(&mut stream, ENOUGH).await?;
+            SockRef::from(&stream).set_recv_buffer_size(SMALL_BUFFER)?;
+            std::future::pending().await
+        }
         MUTE | DISCARD => drop(io::copy(&mut stream, &mut io::sink()).await?),
         _ => {}
     }

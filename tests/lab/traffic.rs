@@ -4,7 +4,7 @@
 //! Everything is bounded: in number by the [`Load`], in time by [`LIMIT`].
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     ops::Range,
     sync::{
         Arc,
@@ -21,6 +21,7 @@ use crate::{
     client,
     namespace::Namespace,
     network::{Family, Upstream},
+    options::SocketOptions,
     server,
 };
 
@@ -59,6 +60,15 @@ pub enum Load {
     Replies(u16),
     /// Connections that are opened, exchange a small message and are closed: so many a second.
     Churn(u16),
+    /// To each destination, so often: a connection is opened, a message written, and the rest is
+    /// left to the kernel.
+    Farewell {
+        /// From one to the next.
+        every: Duration,
+    },
+    /// Connections whose peer reads a little, then gives most of its buffer away and reads nothing
+    /// any more: we write until nothing goes.
+    Overfed(u16),
 }
 
 impl Load {
@@ -85,6 +95,8 @@ impl Load {
             Self::Downloads(_) => server::STREAM,
             Self::Replies(_) => server::REPLY,
             Self::SlowReaders(_) => server::DEAF,
+            Self::Farewell { .. } => server::DISCARD,
+            Self::Overfed(_) => server::SATED,
         }
     }
 }
@@ -98,9 +110,22 @@ pub struct Plan {
     pub peers: Vec<SocketAddr>,
     /// Address to come from; `None` leaves it to the routes.
     pub from: Option<SocketAddr>,
+    /// What is set on each socket.
+    pub options: SocketOptions,
 }
 
 impl Plan {
+    /// `load` to these addresses, on the port that it takes.
+    pub fn to(addresses: impl IntoIterator<Item = IpAddr>, load: Load) -> Self {
+        let peers = addresses.into_iter();
+        Self {
+            load,
+            peers: peers.map(|it| SocketAddr::new(it, load.port())).collect(),
+            from: None,
+            options: SocketOptions::default(),
+        }
+    }
+
     /// `load` over IPv4 to some of the destinations of `upstream`.
     pub fn new(upstream: &Upstream, destinations: Range<u8>, load: Load) -> Self {
         Self::over(Family::V4, upstream, destinations, load)
@@ -108,19 +133,21 @@ impl Plan {
 
     /// The same over any family.
     pub fn over(family: Family, upstream: &Upstream, destinations: Range<u8>, load: Load) -> Self {
-        let peers = destinations
-            .map(|number| SocketAddr::new(upstream.destination(number, family), load.port()))
-            .collect();
-        Self {
+        Self::to(
+            destinations.map(|number| upstream.destination(number, family)),
             load,
-            peers,
-            from: None,
-        }
+        )
     }
 
     /// The same through another upstream, by its source address (IPv4 only).
     pub fn via(mut self, upstream: &Upstream) -> Self {
         self.from = Some(SocketAddr::new(upstream.local.into(), 0));
+        self
+    }
+
+    /// The same with these options set.
+    pub fn with(mut self, options: SocketOptions) -> Self {
+        self.options = options;
         self
     }
 }

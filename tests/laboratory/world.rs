@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Result;
 use lab::{
-    Daemon, Fault, Lab, Load, Options, Plan, Traffic,
+    Daemon, Fault, Lab, Load, Options, Partial, Plan, Traffic,
     status::{Stall, Status},
 };
 
@@ -116,6 +116,12 @@ impl World {
     #[track_caller]
     pub(crate) fn break_(&self, upstream: usize, fault: Fault) {
         it_works(self.lab.break_(upstream, fault));
+    }
+
+    /// Breaks a part of an upstream, on top of what is broken already.
+    #[track_caller]
+    pub(crate) fn also_break(&self, upstream: usize, partial: Partial) {
+        it_works(self.lab.also_break(upstream, partial));
     }
 
     /// Repairs an upstream.

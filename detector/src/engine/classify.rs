@@ -36,7 +36,10 @@ pub fn phase(
     if sample.outstanding() == 0 {
         return None;
     }
-    let persists = sample.persist && (sample.backoff >= 2 || sample.probes >= 2);
+    // With the window closed over data in flight the kernel probes with that data and counts no
+    // timeouts (`tcp_retransmit_timer`, `net/ipv4/tcp_timer.c`).
+    let probes = sample.persist || sample.peer_window == 0;
+    let persists = probes && (sample.backoff >= 2 || sample.probes >= 2);
     if sample.timeouts < 2 && !persists {
         return None;
     }

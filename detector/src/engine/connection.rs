@@ -225,7 +225,7 @@ impl Connection {
     /// Whether data waits and a timer has run out: what a sweep calls suspicious.
     pub fn is_behind(&self) -> bool {
         let sample = &self.sample;
-        let probed = sample.persist && (sample.backoff > 0 || sample.probes > 0);
+        let probed = sample.backoff > 0 || (sample.persist && sample.probes > 0);
         sample.outstanding() > 0 && (sample.timeouts > 0 || probed)
     }
 
@@ -463,6 +463,7 @@ mod tests {
             let mut passes = Passes::default();
             passes.add(Pass {
                 at: at.before(ms(passed)),
+                after: at.before(ms(passed)),
                 destination: connection.destination,
                 at_least: size,
                 at_most: size,

@@ -35,6 +35,8 @@ pub struct Leg {
     troubled: Troubled,
     /// Destinations whose stall is their own affair, by when it began.
     affairs: BTreeMap<Destination, Time>,
+    /// Destinations that are stalled elsewhere, too, by when they began to.
+    excused: BTreeMap<Destination, Time>,
     /// The votes.
     pub tally: Tally,
     /// Votes that must be expected to be stalls when nothing is wrong, as a number.
@@ -68,8 +70,9 @@ impl Leg {
             .iter()
             .map(|(it, stuck)| (*it, stuck.began()))
             .collect();
-        self.affairs
-            .retain(|destination, at| began.get(destination) == Some(at));
+        let as_before = |it: &Destination, at: &mut Time| began.get(it) == Some(at);
+        self.affairs.retain(as_before);
+        self.excused.retain(as_before);
         let passes = &self.passes;
         let recovered = |destination| passes.heard(destination, now.before(tally::ACTIVE));
         self.onsets.update(began, recovered, now);
@@ -89,6 +92,12 @@ impl Leg {
             },
             now,
         );
+        for destination in self.excused.keys() {
+            // What is excused stays so: the other upstream may get into trouble of its own.
+            if let Some(vote) = self.tally.votes.get_mut(destination) {
+                *vote = Vote::Elsewhere;
+            }
+        }
         self.expected = rate * tally::ALONE.as_secs_f64();
         for destination in self.tally.stalled() {
             self.troubled.insert(destination, now);
@@ -98,6 +107,15 @@ impl Leg {
             if alone && now.since(stuck.began()) > SETTLED {
                 self.affairs.insert(*destination, stuck.began());
             }
+        }
+    }
+
+    /// Takes the vote of a destination away for as long as this stall lasts: it is stalled
+    /// elsewhere, too.
+    pub fn excuse(&mut self, destination: Destination) {
+        if let Some(began) = self.began(destination) {
+            self.excused.insert(destination, began);
+            self.tally.votes.insert(destination, Vote::Elsewhere);
         }
     }
 

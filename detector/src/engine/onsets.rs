@@ -97,6 +97,16 @@ impl Onsets {
     }
 }
 
+/// When the trouble that `began` is part of had surely begun: when a third of those that began
+/// within a moment had, or at `began` itself if that was earlier. `sorted` holds them all.
+pub fn shared(sorted: &[Time], began: Time) -> Time {
+    let from = sorted.partition_point(|it| *it < began.before(TOGETHER));
+    let to = sorted.partition_point(|it| *it <= began.after(TOGETHER));
+    sorted
+        .get(from + (to - from) / 3)
+        .map_or(began, |third| began.min(*third))
+}
+
 /// The chance that `k` or more come when `mean` are expected.
 pub fn poisson_tail(k: usize, mean: f64) -> f64 {
     if k == 0 {
@@ -164,6 +174,15 @@ mod tests {
         assert_eq!(onsets.past.len(), 2);
         onsets.update(BTreeMap::new(), |_| false, NOW.after(MEMORY));
         assert_eq!(onsets.past.len(), 0);
+    }
+
+    #[test]
+    fn trouble_had_begun_when_a_third_of_it_had() {
+        let sorted = [ago(9000), ago(3900), ago(3800), ago(2000), ago(1000)];
+        assert_eq!(shared(&sorted, ago(1000)), ago(3800));
+        assert_eq!(shared(&sorted, ago(3900)), ago(3900));
+        assert_eq!(shared(&sorted, ago(9000)), ago(9000));
+        assert_eq!(shared(&[], ago(1000)), ago(1000));
     }
 
     #[test]

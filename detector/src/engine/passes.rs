@@ -16,14 +16,18 @@ use crate::{
 pub const MEMORY: Duration = Duration::from_secs(60);
 /// Segments up to which the mean over a connection's whole life is taken for that of now.
 const LIFE: u32 = 100;
+/// A connection that is seen for the first time was likely opened after the sweep before.
+const FIRST_SEEN: Duration = Duration::from_secs(1);
 /// How many passes of each destination are remembered.
 const CAPACITY: usize = 16;
 
 /// Data was acknowledged: proof that segments of some size got through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pass {
-    /// When the acknowledgement came.
+    /// When the newest acknowledgement came.
     pub at: Time,
+    /// All of them came later than this.
+    pub after: Time,
     /// Where it came from.
     pub destination: Destination,
     /// The largest segment had at least this many bytes.
@@ -74,10 +78,21 @@ impl Pass {
         };
         Some(Self {
             at: later.acked_at,
+            after: earlier.map_or(later.at.before(FIRST_SEEN), |sample| sample.at),
             destination,
             at_least: mean.min(later.mss),
             at_most: largest.min(later.mss),
         })
+    }
+
+    /// The size that the largest segment hardly had more than: four times the mean, where that is
+    /// known. Many small messages between two samples could hide a large one, and rarely do.
+    fn hardly_above(&self) -> u32 {
+        if self.at_least > 1 {
+            self.at_most.min(self.at_least.saturating_mul(4))
+        } else {
+            self.at_most
+        }
     }
 
     /// Whether a segment as large as `head` surely, or nearly so, got through. Nearly, since a
@@ -166,33 +181,51 @@ impl Passes {
 
     /// Everything, in a form in which one question costs little.
     pub fn reach(&self) -> Reach {
-        let mut passes: Vec<_> = self.0.values().flatten().copied().collect();
-        passes.sort_by_key(|pass| pass.at);
-        let mut suffixes = Vec::with_capacity(passes.len());
-        let mut so_far = Extremes::default();
-        for pass in passes.iter().rev() {
-            so_far.largest = so_far.largest.max(pass.at_least);
-            so_far
-                .smallest
-                .add(pass.destination, std::cmp::Reverse(pass.at_most));
-            if pass.at_least < pass.at_most {
-                so_far.probable.add(pass.destination, pass.at_least);
-            }
-            suffixes.push(so_far);
+        let passes = || self.0.values().flatten();
+        Reach {
+            small: Suffixes::of(passes().map(|pass| (pass.at, pass))),
+            large: Suffixes::of(passes().map(|pass| (pass.after, pass))),
         }
-        suffixes.reverse();
-        let times = passes.into_iter().map(|pass| pass.at).collect();
-        Reach { times, suffixes }
     }
 }
 
 /// What got through an upstream after any moment.
 #[derive(Debug, Clone)]
 pub struct Reach {
-    /// When something got through, oldest first.
+    /// By when the last of it got through: none of it was larger.
+    small: Suffixes,
+    /// By when the first of it can have got through: some of it was as large.
+    large: Suffixes,
+}
+
+/// The extremes from any moment on.
+#[derive(Debug, Clone)]
+struct Suffixes {
+    /// Oldest first.
     times: Vec<Time>,
     /// The extremes from each of these moments on.
     suffixes: Vec<Extremes>,
+}
+
+impl Suffixes {
+    fn of<'a>(passes: impl Iterator<Item = (Time, &'a Pass)>) -> Self {
+        let mut passes: Vec<_> = passes.collect();
+        passes.sort_by_key(|(at, _)| *at);
+        let mut suffixes = Vec::with_capacity(passes.len());
+        let mut so_far = Extremes::default();
+        for (_, pass) in passes.iter().rev() {
+            so_far.take(pass);
+            suffixes.push(so_far);
+        }
+        suffixes.reverse();
+        let times = passes.into_iter().map(|(at, _)| at).collect();
+        Self { times, suffixes }
+    }
+
+    fn later_than(&self, since: Time) -> Extremes {
+        let from = self.times.partition_point(|at| *at <= since);
+        self.suffixes.get(from).copied().unwrap_or_default()
+    }
 }
 
 /// The sizes that say most.
@@ -204,6 +237,17 @@ struct Extremes {
     smallest: Two<std::cmp::Reverse<u32>>,
     /// The two destinations with the largest means that are not certain.
     probable: Two<u32>,
+}
+
+impl Extremes {
+    fn take(&mut self, pass: &Pass) {
+        self.largest = self.largest.max(pass.at_least);
+        self.smallest
+            .add(pass.destination, std::cmp::Reverse(pass.hardly_above()));
+        if pass.at_least < pass.at_most {
+            self.probable.add(pass.destination, pass.at_least);
+        }
+    }
 }
 
 /// The best of two different destinations.
@@ -252,15 +296,13 @@ impl Reach {
     /// 2. smaller ones surely did, to two destinations: those count
     /// 3. to two destinations the mean was above half of it: probably as large
     pub fn since(&self, since: Time, head: u32) -> Passed {
-        let from = self.times.partition_point(|at| *at <= since);
-        let Some(extremes) = self.suffixes.get(from) else {
-            return Passed::default();
-        };
-        let smaller = extremes.smallest.values().filter(|it| it.0 < head).count();
+        let small = self.small.later_than(since);
+        let large = self.large.later_than(since);
+        let smaller = small.smallest.values().filter(|it| it.0 < head).count();
         let probable = |mean: &u32| u64::from(*mean) * 2 > u64::from(head);
-        let sure = u64::from(extremes.largest) * 10 >= u64::from(head) * 9;
+        let sure = u64::from(large.largest) * 10 >= u64::from(head) * 9;
         let as_large =
-            sure || (smaller < 2 && extremes.probable.values().filter(probable).count() >= 2);
+            sure || (smaller < 2 && large.probable.values().filter(probable).count() >= 2);
         Passed { smaller, as_large }
     }
 }
@@ -277,6 +319,7 @@ mod tests {
     fn pass(number: u16, at_least: u32, at_most: u32) -> Pass {
         Pass {
             at: AT,
+            after: AT,
             destination: destination(number),
             at_least,
             at_most,
@@ -375,9 +418,14 @@ mod tests {
         );
         assert_eq!(since(&[pass(1, 50, 999), pass(2, 50, 999)]), (2, false));
         assert_eq!(
-            since(&[pass(1, 50, 1000)]),
+            since(&[pass(1, 250, 1000), pass(2, 1, 1000)]),
             (0, false),
             "it may have been as large"
+        );
+        assert_eq!(
+            since(&[pass(1, 249, 1000), pass(2, 249, 1000)]),
+            (2, false),
+            "hardly as large"
         );
         assert_eq!(since(&[pass(1, 50, 100), pass(2, 1000, 1448)]), (1, true));
         let probable = [pass(1, 501, 1448), pass(2, 501, 1448)];
@@ -389,6 +437,11 @@ mod tests {
         assert_eq!(since(&less), (0, false), "half of it is not more than half");
         let surely_smaller = [pass(1, 50, 100), pass(2, 50, 100), probable[0], probable[1]];
         assert_eq!(since(&surely_smaller), (2, false), "what is sure counts");
+        let early = Pass {
+            after: AT.before(Duration::from_secs(2)),
+            ..pass(1, 1000, 1448)
+        };
+        assert_eq!(since(&[early]), (0, false), "perhaps at first");
         let mut all = Passes::default();
         all.add(pass(1, 50, 100));
         assert_eq!(all.reach().since(AT, 1000), Passed::default(), "not later");
@@ -411,7 +464,7 @@ mod tests {
         for _ in 0..3 * CAPACITY {
             all.add(pass(1, 1, 1));
         }
-        assert_eq!(all.reach().times.len(), CAPACITY);
+        assert_eq!(all.reach().small.times.len(), CAPACITY);
     }
 
     #[test]

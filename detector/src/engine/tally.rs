@@ -367,6 +367,7 @@ mod tests {
             let (at, destination) = (ago(*milliseconds), destination(*number));
             all.add(Pass {
                 at,
+                after: at,
                 destination,
                 at_least: *at_least,
                 at_most: 1448,

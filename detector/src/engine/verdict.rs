@@ -14,8 +14,9 @@ use super::{
     judge::{self, Opinion, Votes},
     ledger,
     leg::{self, Leg},
+    onsets,
     passes::Reach,
-    tally::{Tally, Vote},
+    tally::Tally,
 };
 use crate::{
     model::{Cause, Destination, NextHop, Phase, Scope, State, Transition},
@@ -132,18 +133,8 @@ impl Engine {
             }
         }
         for (upstream, at) in excused {
-            let legs = self
-                .upstreams
-                .get_mut(&upstream)
-                .map(|it| it.legs.values_mut());
-            for vote in legs
-                .into_iter()
-                .flatten()
-                .filter_map(|leg| leg.tally.votes.get_mut(&at))
-            {
-                if matches!(vote, Vote::Stalled(_) | Vote::Orphaned(_)) {
-                    *vote = Vote::Elsewhere;
-                }
+            if let Some(record) = self.upstreams.get_mut(&upstream) {
+                record.legs.values_mut().for_each(|leg| leg.excuse(at));
             }
         }
     }
@@ -175,19 +166,22 @@ impl Engine {
             }
         }
         // Only legs with trouble are worth the work.
-        let mut reach: BTreeMap<_, Reach> = BTreeMap::new();
+        let mut troubled: BTreeMap<_, (Reach, Vec<Time>)> = BTreeMap::new();
         for connection in self.connections.values().filter(|it| it.phase.is_some()) {
             let Some(name) = &connection.upstream else {
                 continue;
             };
-            let key = (name.clone(), connection.next_hop);
-            let leg = self
-                .upstreams
-                .get(name)
-                .and_then(|it| it.legs.get(&connection.next_hop));
-            if let Some(leg) = leg.filter(|_| !reach.contains_key(&key)) {
-                reach.insert(key, leg.passes.reach());
-            }
+            let legs = self.upstreams.get(name).map(|record| &record.legs);
+            let Some(leg) = legs.and_then(|legs| legs.get(&connection.next_hop)) else {
+                continue;
+            };
+            let (_, began) = troubled
+                .entry((name.clone(), connection.next_hop))
+                .or_insert_with(|| (leg.passes.reach(), Vec::new()));
+            began.extend(connection.waiting_since);
+        }
+        for (_, began) in troubled.values_mut() {
+            began.sort_unstable();
         }
         for (id, connection) in &mut self.connections {
             let (Some(phase), Some(since)) = (connection.phase, connection.since()) else {
@@ -204,8 +198,11 @@ impl Engine {
             }
             evidence.receiving = connection.is_receiving();
             if let Some(name) = &connection.upstream {
-                let reach = reach.get(&(name.clone(), connection.next_hop));
-                if let (Some(reach), Some(head)) = (reach, connection.sample.head) {
+                let troubled = troubled.get(&(name.clone(), connection.next_hop));
+                if let (Some((reach, began)), Some(head)) = (troubled, connection.sample.head) {
+                    // Acknowledgements of what left before are on their way for a round trip.
+                    let trip = connection.sample.srtt.unwrap_or_default() * 5 / 4;
+                    let since = onsets::shared(began, since).after(trip);
                     evidence.passed = reach.since(since, head);
                 }
                 let legs = self.upstreams.get(name).map(|record| &record.legs);

@@ -112,6 +112,19 @@ fn a_destination_that_is_stalled_everywhere_is_the_far_end() {
 }
 
 #[test]
+fn what_is_excused_stays_so_when_the_other_side_gets_into_trouble() {
+    let world = two()
+        .hang("a", 0..8)
+        .hang("b", 0..8)
+        .run(60)
+        .hang("b", 8..20)
+        .run(60)
+        .expect_state("a", State::Ok)
+        .expect_state("b", State::Failing);
+    assert_eq!(world.story().len(), 3, "{:#?}", world.story());
+}
+
+#[test]
 fn the_same_destinations_dead_on_one_side_only_are_that_upstream() {
     let world = two().hang("b", 0..8).run(120);
     world

@@ -1,0 +1,95 @@
+//! Trouble that comes and goes, and trouble that lets some packets through.
+
+use std::{thread, time::Duration};
+
+use lab::{Direction, Fault};
+
+use super::{in_full, steady};
+use crate::world::{SOON, World, it_works, others_are_fine};
+
+/// Trap: flapping, and a storm of alarms.
+#[test]
+fn an_upstream_that_flaps_is_told_a_handful_of_times_and_right_in_the_end() {
+    let Some(world) = World::healthy() else {
+        return;
+    };
+    let events = it_works(world.daemon().events());
+    for _ in 0..3 {
+        world.break_(1, Fault::Blackhole(Direction::Both));
+        thread::sleep(Duration::from_secs(3));
+        world.repair(1);
+        thread::sleep(Duration::from_secs(3));
+    }
+    let status = world.recovers(1);
+    assert_eq!(status.state, "ok", "{}", status.summary());
+    world.hold(Duration::from_secs(4), "it stays ok", |status| {
+        status.state == "ok"
+    });
+    let seen: Vec<_> = events.try_iter().map(|(_, event)| event).collect();
+    let changes: Vec<_> = seen
+        .iter()
+        .filter(|event| event["from"] != event["to"])
+        .collect();
+    assert!((2..=9).contains(&changes.len()), "{changes:?}");
+    assert!(
+        changes
+            .iter()
+            .all(|event| event["upstream"] == "provider-b"),
+        "{changes:?}"
+    );
+    // A chain: each begins where the one before ended, and the last where we are.
+    for pair in changes.windows(2) {
+        assert_eq!(pair[0]["to"], pair[1]["from"], "{changes:?}");
+    }
+    assert_eq!(changes.last().map(|it| &it["to"]), Some(&"ok".into()));
+}
+
+/// Breaks the second of two upstreams by `share` per cent of loss and waits for what is said.
+#[track_caller]
+fn is_called_lossy(share: u8, limit: Duration) {
+    let Some(mut world) = World::new(2) else {
+        return;
+    };
+    world.traffic(0, 0..20, steady(2));
+    world.traffic(1, 0..20, steady(2));
+    world.watch();
+    world.all_ok();
+    world.break_(1, Fault::RandomLoss(share));
+    world.until(limit, &format!("{share} % are called loss"), |status| {
+        others_are_fine(status, "provider-b");
+        super::is_bad(status, "provider-b") && status.cause_of("provider-b") == Some("loss")
+    });
+    world.repair(1);
+    world.until(2 * SOON, "it is ok again", |status| status.state == "ok");
+}
+
+/// Trap: a link that lets most packets through and yet makes everything crawl.
+#[test]
+fn a_third_of_the_packets_lost_is_called_loss() {
+    is_called_lossy(30, Duration::from_secs(15));
+}
+
+/// Trap: the same, less so; it takes longer to tell from bad weather.
+#[test]
+fn a_fifth_of_the_packets_lost_is_called_loss_in_the_end() {
+    if in_full() {
+        is_called_lossy(20, Duration::from_secs(60));
+    }
+}
+
+/// Trap: congestion and bad weather, where everything is slow and nothing is broken.
+#[test]
+fn a_twentieth_of_the_packets_lost_is_no_alarm() {
+    let Some(mut world) = World::new(2) else {
+        return;
+    };
+    world.traffic(0, 0..20, steady(2));
+    world.traffic(1, 0..20, steady(2));
+    world.watch();
+    world.all_ok();
+    world.break_(1, Fault::RandomLoss(5));
+    let time = if in_full() { 60 } else { 10 };
+    world.hold(Duration::from_secs(time), "5 % are nothing", |status| {
+        status.state == "ok"
+    });
+}
