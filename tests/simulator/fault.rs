@@ -41,9 +41,27 @@ pub struct Fault {
 impl Fault {
     /// Whether a connection meets it.
     pub fn hits(&self, connection: u64, destination: usize) -> bool {
-        let share = |number: u64| mix(number ^ self.salt) as f64 / u64::MAX as f64;
-        share(connection.wrapping_mul(3)) < self.connections
-            && share(mix(destination as u64)) < self.destinations
+        self.lot(connection.wrapping_mul(3)) < self.connections
+            && self.lot(mix(destination as u64)) < self.destinations
+    }
+
+    /// A number from 0 to 1 that is drawn once for each.
+    fn lot(&self, number: u64) -> f64 {
+        mix(number ^ self.salt) as f64 / u64::MAX as f64
+    }
+
+    /// Of these destinations the share is hit as it is said, not about so many by chance.
+    pub fn hit_exactly(&mut self, destinations: &[usize]) {
+        if self.destinations >= 1.0 {
+            return;
+        }
+        let mut lots: Vec<_> = destinations
+            .iter()
+            .map(|destination| self.lot(mix(*destination as u64)))
+            .collect();
+        lots.sort_by(f64::total_cmp);
+        let count = (self.destinations * lots.len() as f64).round() as usize;
+        self.destinations = lots.get(count).copied().unwrap_or(1.0);
     }
 
     /// What a way becomes that it hits.
@@ -88,5 +106,11 @@ mod tests {
         let count = (0..1_000).filter(|number| fault.hits(1, *number)).count();
         assert!((430..570).contains(&count), "{count}");
         assert!((0..100).all(|id| fault.hits(id, 5) == fault.hits(0, 5)));
+        for salt in 0..50 {
+            let few = [3, 1, 4, 15, 92, 65];
+            let mut fault = Fault { salt, ..fault };
+            fault.hit_exactly(&few);
+            assert_eq!(few.iter().filter(|it| fault.hits(1, **it)).count(), 3);
+        }
     }
 }

@@ -118,7 +118,11 @@ fn plan(
     let mut messages = [0; 6];
     let length = 1 + random.below(messages.len());
     for message in messages.iter_mut().take(length) {
-        *message = shape.message_bytes.draw(random) as u32;
+        *message = if random.chance(shape.commands) {
+            random.log_normal(20.0, 400.0) as u32
+        } else {
+            shape.message_bytes.draw(random) as u32
+        };
     }
     let every = shape.message_every.draw(random);
     Plan {

@@ -9,7 +9,7 @@ use super::{
     seconds,
     trap::{self, Happening, Trap},
     watcher::Turn,
-    world::{START, World},
+    world::START,
 };
 
 /// Healthy at first, so many seconds.
@@ -62,7 +62,7 @@ pub struct Peace {
 /// Runs a scenario with its fault.
 pub fn with_fault(scenario: &Scenario, broken: &Break, seed: u64, trace: bool) -> Outcome {
     let mut world = population::build(scenario, seed);
-    world.trace = trace;
+    (world.trace, world.watcher.trace) = (trace, trace);
     // What the fault hits does not depend on what the population has drawn.
     let mut random = Random::new(mix(seed));
     let onset = START + nanos(random.between(WARM_UP.0, WARM_UP.1));
@@ -73,15 +73,13 @@ pub fn with_fault(scenario: &Scenario, broken: &Break, seed: u64, trace: bool) -
         vec![random.below(world.upstreams.len())]
     };
     for upstream in &faulty {
-        let fault = broken.draw(&mut random);
+        let mut fault = broken.draw(&mut random);
+        fault.hit_exactly(&world.reachable[*upstream]);
         world.plan(onset, Happening::Fault(*upstream, Some(fault)));
         world.plan(repair, Happening::Fault(*upstream, None));
     }
     let end = repair + AFTERWARDS;
     world.run_until(end);
-    if trace {
-        tell(&world);
-    }
     let mut outcome = judged(&world.watcher.turns, &faulty, onset, repair);
     outcome.seed = seed;
     for alarm in &world.baselines.alarms {
@@ -137,11 +135,8 @@ fn judged(turns: &[Turn], faulty: &[usize], onset: Nanos, repair: Nanos) -> Outc
 /// Runs a scenario without a fault for so long.
 pub fn in_peace(scenario: &Scenario, seed: u64, span: Nanos, trace: bool) -> Peace {
     let mut world = population::build(scenario, seed);
-    world.trace = trace;
+    (world.trace, world.watcher.trace) = (trace, trace);
     world.run_until(START + span);
-    if trace {
-        tell(&world);
-    }
     let alarms: Vec<_> = world
         .watcher
         .turns
@@ -158,25 +153,6 @@ pub fn in_peace(scenario: &Scenario, seed: u64, span: Nanos, trace: bool) -> Pea
         alarms,
         rules,
         upstream_seconds: seconds(span) * world.upstreams.len() as f64,
-    }
-}
-
-/// Prints what the engine has said.
-fn tell(world: &World) {
-    for turn in &world.watcher.turns {
-        println!(
-            "{:>10.3}  {} {} -> {} {}{} ({} of {} destinations stalled)",
-            seconds(turn.at - START),
-            super::watcher::name(turn.upstream),
-            turn.from,
-            turn.to,
-            turn.cause.map_or("", Cause::word),
-            turn.scope
-                .filter(|scope| *scope == Scope::Common)
-                .map_or("", |_| " common"),
-            turn.votes.0,
-            turn.votes.1,
-        );
     }
 }
 

@@ -52,6 +52,8 @@ pub struct Shape {
     pub manner: Manners,
     /// Bytes of a message.
     pub message_bytes: Range<Number>,
+    /// Share of the messages that are short, as commands of mail and questions of the web are.
+    pub commands: f64,
     /// From one message of a connection to the next.
     pub message_every: Range<Span>,
     /// Time there and back.
@@ -78,6 +80,7 @@ impl Default for Shape {
             connections: Range::just(Number(36)),
             manner: Manners::Mixed,
             message_bytes: Range::new(Number(200), Number(20_000)),
+            commands: 0.3,
             message_every: Range::new(Span(200_000_000), Span(1_000_000_000)),
             rtt: Range::just(Span(50_000_000)),
             background_loss: Range::new(Share(0.0), Share(0.01)),

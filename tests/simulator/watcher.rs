@@ -1,6 +1,6 @@
 //! The daemon's part: when to sweep, what to look up, what the engine has said.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 use detector::{
     engine::{Attention, Engine, Settings},
@@ -14,6 +14,8 @@ use detector::{
 use super::{
     MILLISECOND, Nanos, SECOND,
     observe::{NETNS, next_hop},
+    seconds,
+    world::START,
 };
 
 /// Routes that the daemon looks up after one sweep.
@@ -38,6 +40,24 @@ pub struct Turn {
     pub votes: (u32, u32),
 }
 
+impl fmt::Display for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let common = self.scope.filter(|scope| *scope == Scope::Common);
+        write!(
+            f,
+            "{:>10.3}  {} {} -> {} {}{} ({} of {} destinations stalled)",
+            seconds(self.at - START),
+            name(self.upstream),
+            self.from,
+            self.to,
+            self.cause.map_or("", Cause::word),
+            common.map_or("", |_| " common"),
+            self.votes.0,
+            self.votes.1,
+        )
+    }
+}
+
 /// The engine, and the loop around it.
 #[derive(Debug)]
 pub struct Watcher {
@@ -51,6 +71,8 @@ pub struct Watcher {
     backlog: Vec<Input>,
     /// What the engine said of upstreams.
     pub turns: Vec<Turn>,
+    /// Says every turn aloud, with the stalls behind it.
+    pub trace: bool,
 }
 
 impl Watcher {
@@ -71,6 +93,7 @@ impl Watcher {
             starved_until: None,
             backlog: Vec::new(),
             turns: Vec::new(),
+            trace: false,
         };
         watcher.introduce(now);
         watcher
@@ -176,8 +199,12 @@ impl Watcher {
 
     /// Tells the engine.
     pub fn tell(&mut self, now: Nanos, input: Input) {
+        let turns = self.turns.len();
         for transition in self.engine.handle(Time(now), input) {
             self.note(now, transition);
+        }
+        if self.trace {
+            self.tell_turns(turns, now);
         }
         // Whoever asks to be called again at once is called a moment later.
         let soonest = now + MILLISECOND;
@@ -210,6 +237,35 @@ impl Watcher {
             scope,
             votes: (stalled_destinations, active_destinations),
         });
+    }
+
+    /// Prints the turns from the numbered one on, and the stalls behind the bad ones.
+    fn tell_turns(&self, from: usize, now: Nanos) {
+        for turn in self.turns.iter().skip(from) {
+            println!("{turn}");
+            if !matches!(turn.to, State::Degraded | State::Failing) {
+                continue;
+            }
+            let stalls = self.engine.snapshot(Time(now)).stalls;
+            for stall in stalls
+                .iter()
+                .filter(|it| it.upstream == name(turn.upstream))
+            {
+                let (sample, waited) = (&stall.sample, Time(now).since(stall.since));
+                println!(
+                    "            {} {} {} {} for {:.1} s, {} timeouts, head {:?}, {} unsent: {}",
+                    sample.id,
+                    sample.remote,
+                    stall.phase,
+                    stall.cause,
+                    waited.as_secs_f64(),
+                    sample.timeouts,
+                    sample.head.unwrap_or(0),
+                    sample.unsent,
+                    stall.because
+                );
+            }
+        }
     }
 
     /// The engine, to look at.
