@@ -289,3 +289,27 @@ fn each_rule_catches_a_breach() {
     assert_eq!(unsafe_lines("unsafe { *it }").len(), 1);
     assert_eq!(unsafe_lines("#![expect(unsafe_code, reason = \"\")]"), []);
 }
+
+#[test]
+fn the_docs_name_tests_that_exist() {
+    let workspace = root().join("..");
+    let sources: String = ["detector", "tests"]
+        .iter()
+        .flat_map(|folder| sources(&workspace.join(folder)))
+        .map(|(_, text)| text)
+        .collect();
+    let page = fs::read_to_string(workspace.join("docs/judgement.md")).unwrap();
+    let rows = page.lines().filter(|line| line.starts_with("| "));
+    let named: Vec<_> = rows
+        .filter_map(|row| row.split('|').nth(3))
+        .flat_map(|tests| tests.split('`').skip(1).step_by(2))
+        .collect();
+    assert!(named.len() > 50, "the table of tests is gone");
+    for name in named {
+        let is_there = sources.contains(&format!("fn {name}("));
+        assert!(
+            is_there,
+            "docs/judgement.md names the test {name}, which does not exist"
+        );
+    }
+}
