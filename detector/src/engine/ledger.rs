@@ -35,8 +35,8 @@ const LATELY: u64 = 5;
 const NOW: u64 = 1;
 /// Who loses as much as this still crawls.
 const CRAWLING: f64 = 0.15;
-/// Slots that lie so far apart are more than one moment.
-const APART: u64 = 2;
+/// So many repetitions at least lie outside the worst moment.
+const APART: u32 = 2;
 /// Repetitions that the peer reports as superfluous are usual up to this share: a step of the
 /// round-trip time makes a few.
 const SUPERFLUOUS: f64 = 0.15;
@@ -232,7 +232,7 @@ impl Ledger {
             .iter()
             .filter(|(_, slots)| {
                 let newest = slots.last_key_value();
-                newest.is_some_and(|(at, _)| at + LATELY >= slot(now)) && is_spread(slots)
+                newest.is_some_and(|(at, _)| at + LATELY >= slot(now)) && is_spread(slots, usual)
             })
             .filter_map(|(destination, slots)| {
                 let cause = newest(slots).worth(WORTH).crawl(usual, DOUBT)?;
@@ -271,13 +271,26 @@ impl Ledger {
     }
 }
 
-/// Whether more than one moment has to do with it: a link that pauses for a second makes everybody
+/// Whether more than one moment has to do with it: of the newest slots, without the worst two in a
+/// row, more than `usual` was lost all the same. A link that pauses for a second makes everybody
 /// repeat, once.
-fn is_spread(slots: &BTreeMap<u64, Trials>) -> bool {
-    let mut repeated = slots.iter().filter(|(_, trials)| trials.repeated > 0);
-    let first = repeated.next();
-    let last = repeated.next_back();
-    matches!((first, last), (Some((first, _)), Some((last, _))) if last - first >= APART)
+fn is_spread(slots: &BTreeMap<u64, Trials>, usual: f64) -> bool {
+    let newest = slots.last_key_value().map_or(0, |(at, _)| *at);
+    let mut all = Trials::default();
+    let mut worst = Trials::default();
+    for (at, trials) in slots.iter().rev() {
+        if all.sent >= ENOUGH && at + LATELY <= newest {
+            break;
+        }
+        all.add(*trials);
+        let mut pair = slots.get(&(at + 1)).copied().unwrap_or_default();
+        pair.add(*trials);
+        if pair.repeated > worst.repeated {
+            worst = pair;
+        }
+    }
+    let rest = all.repeated - worst.repeated;
+    rest >= APART && f64::from(rest) > usual * f64::from(all.sent - worst.sent)
 }
 
 /// The newest slots, as many as are needed to tell.
@@ -347,11 +360,11 @@ mod tests {
             ledger.add(
                 destination(number),
                 bad.before(Duration::from_secs(6)),
-                trials(1, 1, 0),
+                trials(2, 2, 0),
             );
         }
         ledger.add(destination(1), NOW, trials(60, 6, 0));
-        ledger.add(destination(2), NOW, trials(10, 1, 0));
+        ledger.add(destination(2), NOW, trials(10, 2, 0));
         let crawling =
             |ledger: &Ledger| ledger.crawling(USUAL, NOW).into_keys().collect::<Vec<_>>();
         assert_eq!(crawling(&ledger), [destination(2)]);
@@ -364,17 +377,17 @@ mod tests {
 
     #[test]
     fn one_bad_moment_is_no_loss() {
-        let crawling = |apart| {
+        let crawling = |apart, sent, repeated| {
             let mut ledger = Ledger::default();
-            ledger.add(destination(1), NOW, trials(20, 8, 0));
-            ledger.add(
-                destination(1),
-                NOW.before(Duration::from_secs(apart)),
-                trials(20, 8, 0),
-            );
+            let before = NOW.before(Duration::from_secs(apart));
+            ledger.add(destination(1), NOW, trials(20, 9, 0));
+            ledger.add(destination(1), before, trials(sent, repeated, 0));
             ledger.crawling(USUAL, NOW).len()
         };
-        assert_eq!((crawling(0), crawling(3), crawling(6)), (0, 0, 1));
+        assert_eq!(crawling(6, 20, 8), 1);
+        assert_eq!(crawling(3, 20, 8), 0, "the same moment");
+        assert_eq!(crawling(6, 20, 1), 0, "one is as usual");
+        assert_eq!(crawling(6, 29, 2), 1);
     }
 
     #[test]
