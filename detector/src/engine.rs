@@ -199,7 +199,7 @@ impl Engine {
             Input::Route(id, hop) => {
                 if hop.interface == crate::model::LOOPBACK {
                     // It stays within the host, which nobody could tell while its route was gone.
-                    self.connections.remove(&id);
+                    self.close(id, now, Outcome::Recovered, &mut transitions);
                 } else if let Some(connection) = self.connections.get_mut(&id) {
                     connection.next_hop.get_or_insert(hop);
                     self.attribute(id);

@@ -134,13 +134,15 @@ impl Trials {
         if self.repeated < FEWEST {
             return None;
         }
-        let returning = 4 * self.superfluous >= self.repeated;
-        if !returning && at_least(self.lost(), self.sent, usual) < doubt {
-            return Some(Cause::Loss);
+        // No more than the mean is beyond no doubt; the tail itself takes a step for each trial.
+        let beyond = |count: u32, usual: f64| {
+            f64::from(count) > usual * f64::from(self.sent)
+                && at_least(count, self.sent, usual) < doubt
+        };
+        if 4 * self.superfluous < self.repeated {
+            return beyond(self.lost(), usual).then_some(Cause::Loss);
         }
-        let superfluous = usual.max(SUPERFLUOUS);
-        (returning && at_least(self.repeated, self.sent, superfluous) < doubt)
-            .then_some(Cause::ReturnPath)
+        beyond(self.repeated, usual.max(SUPERFLUOUS)).then_some(Cause::ReturnPath)
     }
 }
 
@@ -225,10 +227,8 @@ impl Ledger {
     /// Destinations to which connections crawl, when the share `usual` is lost anyway; and why. None,
     /// when so little has been sent again in the last seconds that it must be over.
     pub fn crawling(&self, usual: f64, now: Time) -> BTreeMap<Destination, Cause> {
-        if self.is_over(now) {
-            return BTreeMap::new();
-        }
-        self.0
+        let crawling: BTreeMap<_, _> = self
+            .0
             .iter()
             .filter(|(_, slots)| {
                 let newest = slots.last_key_value();
@@ -238,7 +238,12 @@ impl Ledger {
                 let cause = newest(slots).worth(WORTH).crawl(usual, DOUBT)?;
                 Some((*destination, cause))
             })
-            .collect()
+            .collect();
+        // Asked last: it looks at everybody, and nobody crawls on a good day.
+        if !crawling.is_empty() && self.is_over(now) {
+            return BTreeMap::new();
+        }
+        crawling
     }
 
     fn is_over(&self, now: Time) -> bool {
