@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use crate::{
     config::Rule,
     model::{
-        Cause, ConnectionId, Counts, Input, NextHop, Origin, Outcome, Phase, Reachability, Sample,
+        Cause, ConnectionId, Counts, Input, NextHop, Origin, Outcome, Reachability, Sample,
         Scope, State, Sweep, Transition,
     },
     time::Time,
@@ -109,6 +109,8 @@ pub struct Engine {
     generation: u64,
     swept_at: Option<Time>,
     judged_at: Time,
+    /// When something may look different although nothing is seen.
+    changes_at: Option<Time>,
     dirty_since: Option<Time>,
     troubled_at: Option<Time>,
     /// When the host last woke up from being suspended.
@@ -133,6 +135,7 @@ impl Engine {
             generation: 0,
             swept_at: None,
             judged_at: now,
+            changes_at: None,
             dirty_since: None,
             troubled_at: None,
             resumed_at: None,
@@ -223,7 +226,7 @@ impl Engine {
         if let Some(dirty) = self.dirty_since {
             return Some(dirty.after(SETTLE));
         }
-        self.in_the_balance().then(|| self.judged_at.after(PACE))
+        self.changes_at
     }
 
     /// How soon the next sweep should come.
@@ -296,14 +299,6 @@ impl Engine {
                 .entry(Arc::from(rule.name.as_str()))
                 .or_insert_with(|| Record::new(now));
         }
-    }
-
-    fn in_the_balance(&self) -> bool {
-        self.upstreams.values().any(unsettled)
-            || self
-                .connections
-                .values()
-                .any(|it| it.phase == Some(Phase::Suspect))
     }
 
     fn ignored(&self, sample: &Sample) -> bool {

@@ -192,9 +192,26 @@ impl Connection {
     /// Whether so far it has only failed as often as a short pause of the link explains.
     /// The newest repetition has not failed as long as its acknowledgement can be on its way.
     pub fn may_be_a_pause(&self, now: Time) -> bool {
-        let trip = 2 * self.sample.srtt.unwrap_or_default() + ANSWER;
-        let open = u8::from(now.since(self.sample.sent_at) < trip);
+        let open = u8::from(now < self.answered_at());
         self.sample.packets_out > 0 && self.sample.timeouts.saturating_sub(open) < LASTING
+    }
+
+    /// When the newest repetition must have been answered.
+    fn answered_at(&self) -> Time {
+        let trip = 2 * self.sample.srtt.unwrap_or_default() + ANSWER;
+        self.sample.sent_at.after(trip)
+    }
+
+    /// When more is known, although nothing is seen: a suspect becomes a stall, or the newest
+    /// repetition has failed.
+    pub fn next_change(&self, stall_after: Duration, now: Time) -> Option<Time> {
+        let stalls_at = self.since().map(|since| since.after(stall_after));
+        let waits = self.phase.is_some() && self.sample.packets_out > 0;
+        let changes = [
+            stalls_at.filter(|_| self.phase == Some(Phase::Suspect)),
+            waits.then(|| self.answered_at()),
+        ];
+        changes.into_iter().flatten().filter(|at| *at > now).min()
     }
 
     /// Since when there is no progress: of the data that waits here, or of that which the peer

@@ -219,7 +219,9 @@ impl Ledger {
     pub fn forget(&mut self, now: Time) {
         let horizon = slot(now).saturating_sub(SLOTS);
         self.0.retain(|_, slots| {
-            *slots = slots.split_off(&horizon);
+            if slots.first_key_value().is_some_and(|(at, _)| *at < horizon) {
+                *slots = slots.split_off(&horizon);
+            }
             !slots.is_empty()
         });
     }
@@ -232,11 +234,11 @@ impl Ledger {
             .iter()
             .filter(|(_, slots)| {
                 let newest = slots.last_key_value();
-                newest.is_some_and(|(at, _)| at + LATELY >= slot(now)) && is_spread(slots, usual)
+                newest.is_some_and(|(at, _)| at + LATELY >= slot(now))
             })
             .filter_map(|(destination, slots)| {
                 let cause = newest(slots).worth(WORTH).crawl(usual, DOUBT)?;
-                Some((*destination, cause))
+                is_spread(slots, usual).then_some((*destination, cause))
             })
             .collect();
         // Asked last: it looks at everybody, and nobody crawls on a good day.

@@ -95,6 +95,12 @@ impl Pass {
         }
     }
 
+    /// Whether everything that `other` says of large segments, this one says of a later moment.
+    fn says_more_than(&self, other: &Self) -> bool {
+        let as_uncertain = self.at_least < self.at_most || other.at_least == other.at_most;
+        self.after >= other.after && self.at_least >= other.at_least && as_uncertain
+    }
+
     /// Whether a segment as large as `head` surely, or nearly so, got through. Nearly, since a
     /// message rarely fills its last segment: 4,000 bytes in three have a mean of 1,334.
     pub fn carries(&self, head: Option<u32>) -> bool {
@@ -102,14 +108,20 @@ impl Pass {
     }
 }
 
-/// The passes of one upstream, by destination, oldest first.
+/// The passes of one upstream.
 #[derive(Debug, Clone, Default)]
-pub struct Passes(BTreeMap<Destination, Vec<Pass>>);
+pub struct Passes {
+    /// By destination, oldest first.
+    all: BTreeMap<Destination, Vec<Pass>>,
+    /// Made from all of them when somebody asks, and kept until they change.
+    reach: Option<Reach>,
+}
 
 impl Passes {
     /// Remembers one; of each destination the newest are kept.
     pub fn add(&mut self, pass: Pass) {
-        let passes = self.0.entry(pass.destination).or_default();
+        self.reach = None;
+        let passes = self.all.entry(pass.destination).or_default();
         let place = passes.partition_point(|other| other.at <= pass.at);
         passes.insert(place, pass);
         if passes.len() > CAPACITY {
@@ -120,15 +132,20 @@ impl Passes {
     /// Forgets what is too old.
     pub fn forget(&mut self, now: Time) {
         let horizon = now.before(MEMORY);
-        self.0.retain(|_, passes| {
-            passes.retain(|pass| pass.at >= horizon);
+        let old = |passes: &Vec<Pass>| passes.first().is_none_or(|pass| pass.at < horizon);
+        if !self.all.values().any(old) {
+            return;
+        }
+        self.reach = None;
+        self.all.retain(|_, passes| {
+            passes.drain(..passes.partition_point(|pass| pass.at < horizon));
             !passes.is_empty()
         });
     }
 
     /// Destinations from which something came later than `since`.
     pub fn heard_after(&self, since: Time) -> impl Iterator<Item = Destination> {
-        self.0
+        self.all
             .iter()
             .filter(move |(_, passes)| passes.last().is_some_and(|pass| pass.at > since))
             .map(|(destination, _)| *destination)
@@ -158,34 +175,30 @@ impl Passes {
 
     /// Destinations to which a segment as large as `head` got through later than `since`.
     pub fn carried_to(&self, since: Time, head: Option<u32>) -> impl Iterator<Item = Destination> {
-        let destinations = self.0.keys().copied();
+        let destinations = self.all.keys().copied();
         destinations.filter(move |destination| self.carried(*destination, since, head))
     }
 
     /// The largest segment that surely got through later than `since`, bytes.
     pub fn largest(&self, since: Time) -> Option<u32> {
-        let newer = self.0.keys().flat_map(|it| self.newer(*it, since));
+        let newer = self.all.keys().flat_map(|it| self.newer(*it, since));
         newer.map(|pass| pass.at_least).max()
     }
 
     /// Whether nothing got through lately.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
 
     /// Passes later than `since`, newest first.
     fn newer(&self, destination: Destination, since: Time) -> impl Iterator<Item = &Pass> {
-        let passes = self.0.get(&destination).map_or(&[][..], Vec::as_slice);
+        let passes = self.all.get(&destination).map_or(&[][..], Vec::as_slice);
         passes.iter().rev().take_while(move |pass| pass.at > since)
     }
 
     /// Everything, in a form in which one question costs little.
-    pub fn reach(&self) -> Reach {
-        let passes = || self.0.values().flatten();
-        Reach {
-            small: Suffixes::of(passes().map(|pass| (pass.at, pass))),
-            large: Suffixes::of(passes().map(|pass| (pass.after, pass))),
-        }
+    pub fn reach(&mut self) -> &Reach {
+        self.reach.get_or_insert_with(|| Reach::of(self.all.values()))
     }
 }
 
@@ -208,9 +221,8 @@ struct Suffixes {
 }
 
 impl Suffixes {
-    fn of<'a>(passes: impl Iterator<Item = (Time, &'a Pass)>) -> Self {
-        let mut passes: Vec<_> = passes.collect();
-        passes.sort_by_key(|(at, _)| *at);
+    fn of(mut passes: Vec<(Time, &Pass)>) -> Self {
+        passes.sort_unstable_by_key(|(at, _)| *at);
         let mut suffixes = Vec::with_capacity(passes.len());
         let mut so_far = Extremes::default();
         for (_, pass) in passes.iter().rev() {
@@ -289,6 +301,29 @@ impl<T: Ord + Copy> Two<T> {
 }
 
 impl Reach {
+    /// Of each destination only those count that no newer one makes superfluous: a handful.
+    fn of<'a>(destinations: impl ExactSizeIterator<Item = &'a Vec<Pass>>) -> Self {
+        let few = 4 * destinations.len();
+        let (mut small, mut large) = (Vec::with_capacity(few), Vec::with_capacity(few));
+        for passes in destinations {
+            let mut smallest = u32::MAX;
+            for (place, pass) in passes.iter().enumerate().rev() {
+                if pass.hardly_above() < smallest {
+                    smallest = pass.hardly_above();
+                    small.push((pass.at, pass));
+                }
+                let mut newer = passes[place + 1..].iter().rev();
+                if !newer.any(|other| other.says_more_than(pass)) {
+                    large.push((pass.after, pass));
+                }
+            }
+        }
+        Self {
+            small: Suffixes::of(small),
+            large: Suffixes::of(large),
+        }
+    }
+
     /// What got through since a segment of `head` bytes began to wait.
     ///
     /// In order:
@@ -464,7 +499,7 @@ mod tests {
         for _ in 0..3 * CAPACITY {
             all.add(pass(1, 1, 1));
         }
-        assert_eq!(all.reach().small.times.len(), CAPACITY);
+        assert_eq!(all.all[&destination(1)].len(), CAPACITY);
     }
 
     #[test]

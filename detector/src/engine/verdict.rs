@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Engine, Record, attribute,
+    Engine, PACE, Record, attribute,
     classify::{self, Evidence},
     connection::Connection,
     is_bad,
@@ -15,8 +15,8 @@ use super::{
     ledger,
     leg::{self, Leg},
     onsets,
-    passes::Reach,
     tally::Tally,
+    unsettled,
 };
 use crate::{
     model::{Cause, Destination, NextHop, Phase, Scope, State, Transition},
@@ -67,6 +67,19 @@ impl Engine {
         }
         self.judge_upstreams(now, transitions);
         self.forget_upstreams(now);
+        self.changes_at = self.next_change(now);
+    }
+
+    /// When something may look different although nothing is seen; not more often than the pace.
+    fn next_change(&self, now: Time) -> Option<Time> {
+        let soonest = now.after(PACE);
+        if self.upstreams.values().any(unsettled) {
+            return Some(soonest);
+        }
+        let stall_after = self.settings.stall_after;
+        let changes = self.connections.values();
+        let changes = changes.filter_map(|it| it.next_change(stall_after, now));
+        changes.min().map(|at| at.max(soonest))
     }
 
     /// The votes at each leg of each upstream.
@@ -167,21 +180,16 @@ impl Engine {
             }
         }
         // Only legs with trouble are worth the work.
-        let mut troubled: BTreeMap<_, (Reach, Vec<Time>)> = BTreeMap::new();
+        let mut troubled: BTreeMap<(Arc<str>, Option<NextHop>), Vec<Time>> = BTreeMap::new();
         for connection in self.connections.values().filter(|it| it.phase.is_some()) {
-            let Some(name) = &connection.upstream else {
-                continue;
-            };
-            let legs = self.upstreams.get(name).map(|record| &record.legs);
-            let Some(leg) = legs.and_then(|legs| legs.get(&connection.next_hop)) else {
-                continue;
-            };
-            let (_, began) = troubled
-                .entry((name.clone(), connection.next_hop))
-                .or_insert_with(|| (leg.passes.reach(), Vec::new()));
-            began.extend(connection.waiting_since);
+            if let Some(name) = &connection.upstream {
+                let began = troubled
+                    .entry((name.clone(), connection.next_hop))
+                    .or_default();
+                began.extend(connection.waiting_since);
+            }
         }
-        for (_, began) in troubled.values_mut() {
+        for began in troubled.values_mut() {
             began.sort_unstable();
         }
         for (id, connection) in &mut self.connections {
@@ -199,16 +207,16 @@ impl Engine {
             }
             evidence.receiving = connection.is_receiving();
             if let Some(name) = &connection.upstream {
-                let troubled = troubled.get(&(name.clone(), connection.next_hop));
-                if let (Some((reach, began)), Some(head)) = (troubled, connection.sample.head) {
+                let legs = self.upstreams.get_mut(name).map(|record| &mut record.legs);
+                let leg = legs.and_then(|legs| legs.get_mut(&connection.next_hop));
+                evidence.weather = leg.as_ref().and_then(|leg| leg.weather);
+                let began = troubled.get(&(name.clone(), connection.next_hop));
+                if let (Some(leg), Some(began), Some(head)) = (leg, began, connection.sample.head) {
                     // Acknowledgements of what left before are on their way for a round trip.
                     let trip = connection.sample.srtt.unwrap_or_default() * 5 / 4;
                     let since = onsets::shared(began, since).after(trip);
-                    evidence.passed = reach.since(since, head);
+                    evidence.passed = leg.passes.reach().since(since, head);
                 }
-                let legs = self.upstreams.get(name).map(|record| &record.legs);
-                let leg = legs.and_then(|legs| legs.get(&connection.next_hop));
-                evidence.weather = leg.and_then(|leg| leg.weather);
             }
             (connection.cause, connection.because) = classify::cause(&evidence);
             let announce = phase == Phase::Stalled
@@ -300,6 +308,12 @@ impl Engine {
 
     /// Discovered upstreams that nobody uses any more.
     fn forget_upstreams(&mut self, now: Time) {
+        let unused = |record: &Record| {
+            record.state == State::Idle && now.since(record.seen_at) >= judge::FADE
+        };
+        if !self.upstreams.values().any(unused) {
+            return;
+        }
         let used: BTreeSet<Arc<str>> = self
             .counts
             .keys()
@@ -317,11 +331,8 @@ impl Engine {
                     .map(|rule| Arc::from(rule.name.as_str())),
             )
             .collect();
-        self.upstreams.retain(|name, record| {
-            used.contains(name)
-                || record.state != State::Idle
-                || now.since(record.seen_at) < judge::FADE
-        });
+        self.upstreams
+            .retain(|name, record| used.contains(name) || !unused(record));
     }
 }
 
