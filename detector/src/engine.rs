@@ -13,8 +13,8 @@ use ipnet::IpNet;
 use crate::{
     config::Rule,
     model::{
-        Cause, ConnectionId, Counts, Input, NextHop, Origin, Outcome, Reachability, Sample,
-        Scope, State, Sweep, Transition,
+        Cause, ConnectionId, Counts, Input, NextHop, Origin, Outcome, Reachability, Sample, Scope,
+        State, Sweep, Transition,
     },
     time::Time,
 };
@@ -28,6 +28,7 @@ pub mod ledger;
 pub mod leg;
 pub mod onsets;
 pub mod passes;
+pub mod pauses;
 mod show;
 pub mod tally;
 #[cfg(test)]
@@ -422,6 +423,14 @@ impl Engine {
         let Some(connection) = self.connections.remove(&id) else {
             return;
         };
+        if outcome != Outcome::Recovered && connection.counts() {
+            let record = connection.upstream.as_ref();
+            let record = record.and_then(|name| self.upstreams.get_mut(name));
+            let leg = record.and_then(|it| it.legs.get_mut(&connection.next_hop));
+            if let Some(leg) = leg {
+                leg.onsets.gone(connection.destination, connection.began());
+            }
+        }
         if let (Some(since), Some(upstream)) = (connection.stalled_since(), &connection.upstream) {
             transitions.push(Transition::StallEnded {
                 id,

@@ -213,6 +213,11 @@ impl Sample {
         u64::from(self.unacked) + u64::from(self.unsent)
     }
 
+    /// No data was ever exchanged on it; the byte that stands for SYN counts as acknowledged.
+    pub fn is_stranger(&self) -> bool {
+        self.bytes_acked <= 1 && self.bytes_received == 0
+    }
+
     /// No process holds it any more: the kernel alone tries to deliver what is left.
     pub fn is_orphan(&self) -> bool {
         match self.tcp_state {

@@ -172,6 +172,10 @@ impl Connection {
 
     /// When it next needs attention.
     pub fn due(&self) -> Nanos {
+        if matches!(self.life, Life::Opening(_)) {
+            // The next try; a peer that it has not reached neither reads nor stops to.
+            return self.ends_at;
+        }
         let end = self.ends_at.min(self.turns_at);
         match self.well_until {
             Some(until) => until.min(end),

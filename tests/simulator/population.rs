@@ -40,7 +40,7 @@ pub fn build(scenario: &Scenario, seed: u64) -> World {
         populate(scenario, upstream, night, &mut world);
     }
     for trap in &scenario.traps() {
-        trap::set(*trap, &mut world);
+        trap::set(*trap, !shape.every_trap, &mut world);
     }
     world
 }

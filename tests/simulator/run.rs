@@ -136,16 +136,17 @@ fn judged(turns: &[Turn], faulty: &[usize], onset: Nanos, repair: Nanos) -> Outc
 pub fn in_peace(scenario: &Scenario, seed: u64, span: Nanos, trace: bool) -> Peace {
     let mut world = population::build(scenario, seed);
     (world.trace, world.watcher.trace) = (trace, trace);
-    world.run_until(START + span);
+    let from = world.counts_from;
+    world.run_until(from + span);
     let alarms: Vec<_> = world
         .watcher
         .turns
         .iter()
-        .filter(|turn| is_bad(turn.to) && !is_bad(turn.from))
+        .filter(|turn| turn.at >= from && is_bad(turn.to) && !is_bad(turn.from))
         .map(|turn| (turn.clone(), trap::culprit(&world.snapped, turn.at)))
         .collect();
     let mut rules = [0; 2];
-    for alarm in &world.baselines.alarms {
+    for alarm in world.baselines.alarms.iter().filter(|it| it.at >= from) {
         rules[alarm.rule] += 1;
     }
     Peace {

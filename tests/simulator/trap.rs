@@ -15,6 +15,8 @@ use super::{
 
 /// Seconds.
 const HOUR: f64 = 3600.0;
+/// From one pause of a radio link to the next, at least.
+const APART: Nanos = 90 * SECOND;
 
 /// A trap for the judgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -46,12 +48,15 @@ pub enum Trap {
     Restarts,
     /// One upstream loses everything for half a second to a second now and then.
     RadioGaps,
+    /// One upstream is a radio link that pauses for one to five seconds every ten minutes or so. The
+    /// daemon has known it for a while: what it says of the first eight pauses is not counted.
+    RadioLinks,
     /// Two to four destinations are in use.
     Night,
 }
 
 /// Every trap.
-pub const ALL: [Trap; 14] = [
+pub const ALL: [Trap; 15] = [
     Trap::DeadDestinations,
     Trap::DeadSite,
     Trap::WalkedAway,
@@ -65,6 +70,7 @@ pub const ALL: [Trap; 14] = [
     Trap::Starvation,
     Trap::Restarts,
     Trap::RadioGaps,
+    Trap::RadioLinks,
     Trap::Night,
 ];
 
@@ -99,7 +105,8 @@ impl Happening {
             Self::Trap(trap, mean) => {
                 snap(trap, world);
                 let next = world.random.exponential(mean as f64) as Nanos;
-                world.plan(world.now + next, self);
+                let least = if trap == Trap::RadioLinks { APART } else { 0 };
+                world.plan(world.now + least + next, self);
             }
             Self::Dead(destination, dead) => {
                 world.destinations[destination].dead = dead;
@@ -122,8 +129,9 @@ impl Happening {
 }
 
 /// Sets a trap up on a host: when it first snaps. What belongs to the population from the start,
-/// such as slow readers, is not set up here.
-pub fn set(trap: Trap, world: &mut World) {
+/// such as slow readers, is not set up here. What only some hosts have this one has `always` or by
+/// chance.
+pub fn set(trap: Trap, always: bool, world: &mut World) {
     let connections = world.slots.len().max(1) as f64;
     let mean = match trap {
         Trap::DeadDestinations | Trap::RouteChanges => 2.0 * HOUR,
@@ -134,10 +142,21 @@ pub fn set(trap: Trap, world: &mut World) {
         Trap::LossBursts => 60.0,
         Trap::RttSteps => 600.0,
         Trap::Starvation => HOUR,
-        Trap::RadioGaps if world.random.chance(0.25) => HOUR / 3.0,
-        Trap::SlowReaders | Trap::Resting | Trap::Night | Trap::RadioGaps => return,
+        Trap::RadioGaps if always || world.random.chance(0.25) => HOUR / 3.0,
+        Trap::RadioLinks if always || world.random.chance(0.15) => {
+            get_used_to_pauses(world);
+            HOUR / 6.0
+        }
+        Trap::SlowReaders | Trap::Resting | Trap::Night | Trap::RadioGaps | Trap::RadioLinks => {
+            return;
+        }
     };
-    let first = world.now + nanos(world.random.exponential(mean));
+    let begin = if trap == Trap::RadioLinks {
+        world.counts_from
+    } else {
+        world.now
+    };
+    let first = begin + nanos(world.random.exponential(mean));
     world.plan(first, Happening::Trap(trap, nanos(mean)));
 }
 
@@ -156,7 +175,15 @@ fn snap(trap: Trap, world: &mut World) {
             world.watcher.starve(until);
         }
         Trap::Restarts => world.watcher.restart(world.now),
-        Trap::RadioGaps => gap(world),
+        Trap::RadioGaps => {
+            let upstream = world.random.below(world.upstreams.len());
+            let length = world.random.between(0.4, 0.9);
+            gap(upstream, length, world);
+        }
+        Trap::RadioLinks => {
+            let length = world.random.between(1.0, 5.0);
+            gap(world.radio, length, world);
+        }
         Trap::SlowReaders | Trap::Resting | Trap::Night => {}
     }
 }
@@ -275,11 +302,22 @@ fn pause(world: &mut World) {
     world.refresh(|connection| ids.contains(&connection.id));
 }
 
-fn gap(world: &mut World) {
-    let upstream = world.random.below(world.upstreams.len());
+fn gap(upstream: usize, seconds: f64, world: &mut World) {
     Happening::Gap(upstream, true).happen(world);
-    let over = world.now + nanos(world.random.between(0.4, 0.9));
-    world.plan(over, Happening::Gap(upstream, false));
+    world.plan(world.now + nanos(seconds), Happening::Gap(upstream, false));
+}
+
+/// Eight pauses of the radio link, before anything counts.
+fn get_used_to_pauses(world: &mut World) {
+    world.radio = world.random.below(world.upstreams.len());
+    let mut at = world.now + 30 * SECOND;
+    for _ in 0..8 {
+        let length = nanos(world.random.between(1.0, 5.0));
+        world.plan(at, Happening::Gap(world.radio, true));
+        world.plan(at + length, Happening::Gap(world.radio, false));
+        at += APART + nanos(world.random.between(0.0, 20.0));
+    }
+    world.counts_from = at;
 }
 
 /// Which trap provoked an alarm at `at`: the last but those that snap all the time; `None` when

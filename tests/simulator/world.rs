@@ -95,6 +95,10 @@ pub struct World {
     sampled: Vec<u8>,
     /// Traps that have snapped, and when.
     pub snapped: Vec<(Nanos, Trap)>,
+    /// The upstream that is a radio link, with that trap.
+    pub radio: usize,
+    /// What the daemon says before is not counted: it gets to know the host.
+    pub counts_from: Nanos,
     /// Says every event aloud.
     pub trace: bool,
 }
@@ -122,6 +126,8 @@ impl World {
             watcher: Watcher::new(upstreams, START),
             baselines: Baselines::new(upstreams),
             snapped: Vec::new(),
+            radio: 0,
+            counts_from: START,
             trace: false,
         }
     }

@@ -91,6 +91,7 @@ mod tests {
             stalled: 0.04,
             lost: 0.01,
             seconds,
+            ..Baseline::default()
         }
     }
 

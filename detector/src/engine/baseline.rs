@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::pauses;
+
 /// Share of destinations that is stalled at any moment although nothing is wrong with the
 /// upstream, at least: dead servers, walked-away peers. Measured: none up to 10 % loss, 2 % at 20 %.
 pub const STALLED: f64 = 0.02;
@@ -18,6 +20,12 @@ pub const LOST: f64 = 0.06;
 const LOST_AT_MOST: f64 = 0.12;
 /// What was learned is believed with this much to spare.
 const MARGIN: f64 = 2.0;
+/// So many pauses of a link are a habit; a little less, since they are forgotten slowly.
+const PAUSES: f64 = 2.5;
+/// The longest that was seen is believed with this much to spare.
+const PAUSE_MARGIN: f64 = 2.0;
+/// The same at most.
+const PAUSE_AT_MOST: Duration = Duration::from_secs(12);
 /// How long it takes to get used to something.
 const HALF_DAY: Duration = Duration::from_secs(12 * 3600);
 /// Between two looks at most; a longer gap says nothing of what was in it.
@@ -32,6 +40,12 @@ pub struct Baseline {
     pub lost: f64,
     /// Seconds during which it was learned, at most half a day.
     pub seconds: f64,
+    /// Seconds that a pause of the link lasted at most.
+    #[serde(default)]
+    pub pause: f64,
+    /// How many there were; half of them are forgotten after half a day.
+    #[serde(default)]
+    pub pauses: f64,
 }
 
 impl Baseline {
@@ -43,11 +57,31 @@ impl Baseline {
         if self.seconds <= 0.0 {
             return;
         }
+        self.pauses *= (-elapsed / HALF_DAY.as_secs_f64()).exp2();
+        if self.pauses < 0.5 {
+            (self.pause, self.pauses) = (0.0, 0.0);
+        }
         let weight = elapsed / self.seconds;
         self.stalled += weight * (stalled - self.stalled);
         if let Some(lost) = lost {
             self.lost += weight * (lost - self.lost);
         }
+    }
+
+    /// Learns that the link stood still for so long and went on by itself.
+    pub fn learn_pause(&mut self, length: Duration) {
+        self.pauses += 1.0;
+        self.pause = self.pause.max(length.as_secs_f64());
+    }
+
+    /// How long the link usually pauses at most; nothing as long as too few pauses are known.
+    pub fn usual_pause(&self) -> Duration {
+        if self.pauses < PAUSES {
+            return Duration::ZERO;
+        }
+        let longest = self.pause.min(pauses::LONGEST.as_secs_f64());
+        let spared = Duration::try_from_secs_f64(PAUSE_MARGIN * longest).unwrap_or_default();
+        spared.min(PAUSE_AT_MOST)
     }
 
     /// Share of destinations that must be expected to be stalled.
@@ -107,10 +141,39 @@ mod tests {
                 stalled: wrong,
                 lost: wrong,
                 seconds: wrong,
+                pause: wrong,
+                pauses: 9.0,
             };
+            assert!(baseline.usual_pause() <= PAUSE_AT_MOST);
             assert_eq!(baseline.expected_stalled(), STALLED);
             assert_eq!(baseline.expected_lost(), LOST);
         }
+    }
+
+    #[test]
+    fn three_pauses_are_usual_until_they_are_forgotten() {
+        let mut baseline = Baseline::default();
+        for length in [2000, 4000, 3000] {
+            assert_eq!(baseline.usual_pause(), Duration::ZERO);
+            baseline.learn_pause(Duration::from_millis(length));
+        }
+        assert_eq!(baseline.usual_pause(), Duration::from_secs(8));
+        for _ in 0..3 * 3600 {
+            baseline.learn(SECOND, 0.0, None);
+        }
+        assert_eq!(
+            baseline.usual_pause(),
+            Duration::from_secs(8),
+            "after three hours"
+        );
+        for _ in 0..3 * 3600 {
+            baseline.learn(SECOND, 0.0, None);
+        }
+        assert_eq!(baseline.usual_pause(), Duration::ZERO, "after six");
+        for _ in 0..36 * 3600 {
+            baseline.learn(SECOND, 0.0, None);
+        }
+        assert_eq!((baseline.pause, baseline.pauses), (0.0, 0.0));
     }
 
     #[test]

@@ -191,9 +191,29 @@ impl Connection {
 
     /// Whether so far it has only failed as often as a short pause of the link explains.
     /// The newest repetition has not failed as long as its acknowledgement can be on its way.
-    pub fn may_be_a_pause(&self, now: Time) -> bool {
-        let open = u8::from(now < self.answered_at());
+    pub fn may_be_a_pause(&self) -> bool {
+        let open = u8::from(!self.has_failed_again());
         self.sample.packets_out > 0 && self.sample.timeouts.saturating_sub(open) < LASTING
+    }
+
+    /// When it last failed, for certain; with nothing in flight, just now.
+    pub fn surely_failed_at(&self) -> Time {
+        let sample = &self.sample;
+        if sample.packets_out == 0 || self.has_failed_again() {
+            return self.failed_at();
+        }
+        // The wait has doubled since the repetition before.
+        sample.sent_at.before(sample.rto / 2)
+    }
+
+    /// Whether the newest sample shows that the newest repetition was not answered.
+    fn has_failed_again(&self) -> bool {
+        self.sample.at >= self.answered_at()
+    }
+
+    /// Whether the next look at it will tell what became of the newest repetition.
+    pub fn is_overdue(&self, now: Time) -> bool {
+        self.phase.is_some() && !self.has_failed_again() && now >= self.answered_at()
     }
 
     /// When the newest repetition must have been answered.
@@ -231,6 +251,17 @@ impl Connection {
     /// When its announced stall began.
     pub fn stalled_since(&self) -> Option<Time> {
         self.announced.and(self.since())
+    }
+
+    /// When it began to wait.
+    pub fn began(&self) -> Time {
+        self.waiting_since.unwrap_or(self.sample.at)
+    }
+
+    /// Whether it says little of the way: no process holds it any more, or no data was ever exchanged
+    /// on it. Scanners look like that.
+    pub fn is_weak(&self) -> bool {
+        self.sample.is_orphan() || self.sample.is_stranger()
     }
 
     /// When it was last shown not to get through: the newest repetition that followed a timeout.

@@ -12,6 +12,7 @@ use super::{
     ledger::Ledger,
     onsets::{Onsets, TOGETHER},
     passes::Passes,
+    pauses::{self, Excuse, Pauses},
     tally::{self, Ballot, Stuck, Tally, Troubled, Vote},
 };
 use crate::{
@@ -30,7 +31,7 @@ pub struct Leg {
     /// What had to be sent again.
     pub ledger: Ledger,
     /// When destinations began to stall.
-    onsets: Onsets,
+    pub onsets: Onsets,
     /// When they were stalled last.
     troubled: Troubled,
     /// Destinations whose stall is their own affair, by when it began.
@@ -43,6 +44,9 @@ pub struct Leg {
     pub expected: f64,
     /// Why it is slow altogether.
     pub weather: Option<Cause>,
+    pauses: Pauses,
+    /// The stalls that a pause explains now.
+    excuse: Option<Excuse>,
 }
 
 impl Leg {
@@ -58,32 +62,32 @@ impl Leg {
         self.weather = self.ledger.weather(baseline.expected_lost(), now);
     }
 
-    /// Counts the votes anew. Usual is what was usual before `bad_since`.
+    /// Counts the votes anew. Usual is what was usual before `bad_since`. Answers with how long a
+    /// pause of the link has lasted that is over now.
     pub fn vote(
         &mut self,
         stuck: &BTreeMap<Destination, Stuck<'_>>,
         baseline: &Baseline,
         bad_since: Option<Time>,
         now: Time,
-    ) {
-        let began: BTreeMap<_, _> = stuck
+    ) -> Option<Duration> {
+        let onsets: BTreeMap<_, _> = stuck
             .iter()
-            .map(|(it, stuck)| (*it, stuck.began()))
+            .map(|(it, stuck)| (*it, stuck.onsets()))
             .collect();
         // When it began becomes known more exactly with further samples.
         let as_before = |it: &Destination, at: &mut Time| {
-            began
-                .get(it)
-                .is_some_and(|now| now.since(*at).max(at.since(*now)) <= TOGETHER)
+            let first = onsets.get(it).and_then(|onsets| onsets.first());
+            first.is_some_and(|now| now.since(*at).max(at.since(*now)) <= TOGETHER)
         };
         self.affairs.retain(as_before);
         self.excused.retain(as_before);
-        let passes = &self.passes;
-        let recovered = |destination| passes.heard(destination, now.before(tally::ACTIVE));
-        self.onsets.update(began, recovered, now);
+        self.onsets.update(onsets, now);
         // What is in question now is not usual.
         let until = bad_since.unwrap_or(now).before(tally::ALONE);
         let rate = self.onsets.rate(until);
+        let usual = baseline.usual_pause();
+        let paused = self.look_for_pause(stuck, rate, usual, now);
         let crawling = self.ledger.crawling(baseline.expected_lost(), now);
         self.tally = tally::tally(
             &Ballot {
@@ -93,6 +97,7 @@ impl Leg {
                 onsets: &self.onsets,
                 affairs: &self.affairs,
                 crawling: &crawling,
+                excuse: self.excuse,
                 rate,
             },
             now,
@@ -113,6 +118,45 @@ impl Leg {
                 self.affairs.insert(*destination, stuck.began());
             }
         }
+        paused
+    }
+
+    /// Whether it may be a short pause so far.
+    pub fn is_in_question(&self) -> bool {
+        self.pauses.is_open() && self.excuse.is_some()
+    }
+
+    /// Whether everything that is stalled began together a moment ago, and whether that is over.
+    fn look_for_pause(
+        &mut self,
+        stuck: &BTreeMap<Destination, Stuck<'_>>,
+        rate: f64,
+        usual: Duration,
+        now: Time,
+    ) -> Option<Duration> {
+        if stuck.is_empty() && !self.pauses.is_open() {
+            self.excuse = None;
+            return None;
+        }
+        let sending = stuck.values().filter(|it| !it.receives());
+        let trips = sending.clone().filter_map(Stuck::longest_trip);
+        let trip = trips.max().unwrap_or_default().max(tally::SLACK);
+        let passes = &self.passes;
+        // Nobody gets through any more since then, or hardly anybody.
+        let still_since = passes.last().get(pauses::QUORUM - 1).copied();
+        let recent = sending.clone().flat_map(Stuck::onsets).filter(|began| {
+            now.since(*began) <= pauses::LONGEST && Some(began.after(trip)) >= still_since
+        });
+        let event = recent
+            .filter(|began| self.onsets.is_event(*began, rate))
+            .min();
+        let mut failed: Vec<_> = sending.map(|it| it.surely_failed_at()).collect();
+        failed.sort_unstable_by_key(|at| std::cmp::Reverse(*at));
+        let failed_until = failed.get(pauses::QUORUM - 1).copied();
+        let passed_since = |began: Time| passes.first_after(began.after(trip));
+        let paused = self.pauses.watch(event, passed_since, usual, now);
+        self.excuse = self.pauses.excuse(usual, failed_until, now);
+        paused
     }
 
     /// Takes the vote of a destination away for as long as this stall lasts: it is stalled
@@ -138,7 +182,7 @@ impl Leg {
         let stalled = self.tally.votes.get(&destination);
         let any = matches!(
             stalled,
-            Some(Vote::Stalled(_) | Vote::Orphaned(_) | Vote::Elsewhere)
+            Some(Vote::Stalled(_) | Vote::Weak(_) | Vote::Elsewhere)
         );
         any.then(|| self.onsets.began(destination)).flatten()
     }

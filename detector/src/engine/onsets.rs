@@ -21,46 +21,64 @@ const PIECE: u64 = 10_000_000_000;
 /// An outage is not usual: a piece counts twice the median at most, or this where that is more.
 const FEW: u32 = 2;
 /// Onsets that are remembered at most.
-const CAPACITY: usize = 4096;
+const CAPACITY: usize = 1024;
+/// Onsets at one destination within this time are one.
+const AGAIN: Duration = Duration::from_secs(30);
 
 /// When destinations of one upstream began to stall, and did not recover.
 #[derive(Debug, Clone, Default)]
 pub struct Onsets {
-    /// Of destinations that are stalled now.
-    now: BTreeMap<Destination, Time>,
-    /// Sorted.
-    times: Vec<Time>,
-    /// Of those that ended without recovery.
-    past: VecDeque<Time>,
+    /// Of destinations that are stalled now: when their connections began to, oldest first.
+    now: BTreeMap<Destination, Vec<Time>>,
+    /// All, oldest first.
+    times: Vec<Onset>,
+    /// Of those that ended without recovery, and where.
+    past: VecDeque<(Time, Destination)>,
+}
+
+/// A destination began to stall, or further connections to it did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Onset {
+    at: Time,
+    /// The one before at the same destination.
+    before: Option<Time>,
 }
 
 impl Onsets {
-    /// Takes in which destinations are stalled now and since when. Who is no longer among them has
-    /// recovered if `recovered` says so, else it went away and is remembered.
-    pub fn update(
-        &mut self,
-        stalled: BTreeMap<Destination, Time>,
-        recovered: impl Fn(Destination) -> bool,
-        now: Time,
-    ) {
-        for (destination, began) in &self.now {
-            if !stalled.contains_key(destination) && !recovered(*destination) {
-                self.past.push_back(*began);
-            }
+    /// A connection that began to stall then has gone away without recovery.
+    pub fn gone(&mut self, destination: Destination, began: Time) {
+        // A dead server is tried again and again.
+        let again = |it: &(Time, Destination)| {
+            it.1 == destination && began.since(it.0).max(it.0.since(began)) < AGAIN
+        };
+        if !self.past.iter().any(again) {
+            self.past.push_back((began, destination));
         }
-        let horizon = now.before(MEMORY);
-        self.past.retain(|began| *began >= horizon);
         while self.past.len() > CAPACITY {
             self.past.pop_front();
         }
+    }
+
+    /// Takes in which destinations are stalled now, and since when connections to them are.
+    pub fn update(&mut self, stalled: BTreeMap<Destination, Vec<Time>>, now: Time) {
+        let horizon = now.before(MEMORY);
+        self.past.retain(|(began, _)| *began >= horizon);
         self.now = stalled;
-        self.times = self.now.values().chain(&self.past).copied().collect();
+        let past = self.past.iter().map(|(at, _)| (*at, None));
+        let now = self.now.values().flat_map(|onsets| {
+            let before = std::iter::once(None).chain(onsets.iter().copied().map(Some));
+            onsets.iter().copied().zip(before)
+        });
+        self.times = past
+            .chain(now)
+            .map(|(at, before)| Onset { at, before })
+            .collect();
         self.times.sort_unstable();
     }
 
     /// When a destination that is stalled now began to.
     pub fn began(&self, destination: Destination) -> Option<Time> {
-        self.now.get(&destination).copied()
+        self.now.get(&destination)?.first().copied()
     }
 
     /// Onsets per second before `until`, as usual: what sticks out is cut off.
@@ -68,10 +86,8 @@ impl Onsets {
         let pieces = usize::try_from(MEMORY.as_nanos() / u128::from(PIECE)).unwrap_or(1);
         let mut counts = vec![0_u32; pieces];
         let from = until.before(MEMORY);
-        let begin = self.times.partition_point(|it| *it < from);
-        let end = self.times.partition_point(|it| *it < until);
-        for began in &self.times[begin..end] {
-            let piece = usize::try_from((began.0 - from.0) / PIECE).unwrap_or(0);
+        for onset in self.between(from, until) {
+            let piece = usize::try_from((onset.at.0 - from.0) / PIECE).unwrap_or(0);
             if let Some(count) = counts.get_mut(piece) {
                 *count += 1;
             }
@@ -85,15 +101,18 @@ impl Onsets {
     /// Whether what began at `began` is one event with others, when `rate` of them begin each second
     /// anyway: a scan statistic (Naus 1965) over a window of twice [`TOGETHER`].
     pub fn is_event(&self, began: Time, rate: f64) -> bool {
-        let from = self
-            .times
-            .partition_point(|it| *it < began.before(TOGETHER));
-        let to = self
-            .times
-            .partition_point(|it| *it <= began.after(TOGETHER));
-        let near = to - from;
+        let (from, until) = (began.before(TOGETHER), began.after(TOGETHER));
+        let near = self.between(from, until).iter();
+        // Each destination once.
+        let near = near.filter(|it| it.before < Some(from)).count();
         let expected = rate * 2.0 * TOGETHER.as_secs_f64();
         near >= FEWEST && poisson_tail(near - 1, expected) < DOUBT
+    }
+
+    fn between(&self, from: Time, until: Time) -> &[Onset] {
+        let begin = self.times.partition_point(|it| it.at < from);
+        let end = self.times.partition_point(|it| it.at <= until);
+        self.times.get(begin..end).unwrap_or_default()
     }
 }
 
@@ -140,8 +159,9 @@ mod tests {
 
     fn onsets(times: impl IntoIterator<Item = Time>) -> Onsets {
         let mut onsets = Onsets::default();
+        let times = times.into_iter().map(|at| vec![at]);
         let stalled = (0..).map(destination).zip(times).collect();
-        onsets.update(stalled, |_| false, NOW);
+        onsets.update(stalled, NOW);
         onsets
     }
 
@@ -152,6 +172,25 @@ mod tests {
         assert!(!onsets([ago(1000), ago(2000)]).is_event(ago(1000), 0.0));
         let apart = onsets([ago(1000), ago(5000), ago(9000)]);
         assert!(!apart.is_event(ago(5000), 0.0));
+    }
+
+    #[test]
+    fn a_destination_that_has_a_past_counts_again_and_only_once() {
+        let mut onsets = Onsets::default();
+        let at = |times: &[u64]| times.iter().map(|it| ago(*it)).collect::<Vec<_>>();
+        let mut now = BTreeMap::from([
+            (destination(1), at(&[60_000, 2000])),
+            (destination(2), at(&[2000])),
+            (destination(3), at(&[90_000, 30_000, 2500])),
+        ]);
+        onsets.update(now.clone(), NOW);
+        assert!(onsets.is_event(ago(2000), 0.0));
+        assert!(!onsets.is_event(ago(60_000), 0.0));
+        now.insert(destination(3), at(&[90_000]));
+        now.insert(destination(2), at(&[4900, 1800]));
+        onsets.update(now, NOW);
+        assert!(!onsets.is_event(ago(2000), 0.0), "two, one of them twice");
+        assert_eq!(onsets.began(destination(3)), Some(ago(90_000)));
     }
 
     #[test]
@@ -168,11 +207,16 @@ mod tests {
     }
 
     #[test]
-    fn who_recovers_was_no_loss_and_who_goes_away_was() {
-        let mut onsets = onsets([ago(100_000), ago(200_000), ago(300_000)]);
-        onsets.update(BTreeMap::new(), |it| it == destination(0), NOW);
-        assert_eq!(onsets.past.len(), 2);
-        onsets.update(BTreeMap::new(), |_| false, NOW.after(MEMORY));
+    fn who_goes_away_is_remembered_once_for_each_destination_and_for_ten_minutes() {
+        let mut onsets = Onsets::default();
+        for at in [100_000, 80_000, 60_000, 75_000] {
+            onsets.gone(destination(1), ago(at));
+        }
+        onsets.gone(destination(2), ago(100_000));
+        assert_eq!(onsets.past.len(), 3);
+        onsets.update(BTreeMap::new(), NOW);
+        assert_eq!(onsets.times.len(), 3);
+        onsets.update(BTreeMap::new(), NOW.after(MEMORY));
         assert_eq!(onsets.past.len(), 0);
     }
 

@@ -151,6 +151,25 @@ impl Passes {
             .map(|(destination, _)| *destination)
     }
 
+    /// When something last came from each destination, newest first.
+    pub fn last(&self) -> Vec<Time> {
+        let newest = self.all.values().filter_map(|passes| passes.last());
+        let mut times: Vec<_> = newest.map(|pass| pass.at).collect();
+        times.sort_unstable_by_key(|at| std::cmp::Reverse(*at));
+        times
+    }
+
+    /// When something first came from each destination later than `since`, oldest first.
+    pub fn first_after(&self, since: Time) -> Vec<Time> {
+        let first = |passes: &Vec<Pass>| {
+            let from = passes.partition_point(|pass| pass.at <= since);
+            passes.get(from).map(|pass| pass.at)
+        };
+        let mut times: Vec<_> = self.all.values().filter_map(first).collect();
+        times.sort_unstable();
+        times
+    }
+
     /// Whether something came from `destination` later than `since`.
     pub fn heard(&self, destination: Destination, since: Time) -> bool {
         self.newer(destination, since).next().is_some()
@@ -198,7 +217,8 @@ impl Passes {
 
     /// Everything, in a form in which one question costs little.
     pub fn reach(&mut self) -> &Reach {
-        self.reach.get_or_insert_with(|| Reach::of(self.all.values()))
+        self.reach
+            .get_or_insert_with(|| Reach::of(self.all.values()))
     }
 }
 

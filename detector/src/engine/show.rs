@@ -64,7 +64,7 @@ impl Engine {
             confidence: judge::confidence(record.state, votes, record.usual),
             stalled: BTreeMap::new(),
             suspect: BTreeMap::new(),
-            active_destinations: votes.active + votes.without,
+            active_destinations: record.tally.destinations(),
             stalled_destinations: record.tally.stalled().collect(),
             fine_destinations: record.tally.fine().take(5).collect(),
             excluded,
@@ -187,7 +187,7 @@ impl Engine {
             _ if connection.cause == Cause::ZeroWindow => Some(Excluded::ZeroWindow),
             _ if connection.suspended => Some(Excluded::Suspended),
             Some(Vote::Elsewhere) => Some(Excluded::Elsewhere),
-            Some(Vote::Stalled(_) | Vote::Orphaned(_)) if held_against => None,
+            Some(Vote::Stalled(_) | Vote::Weak(_)) if held_against => None,
             _ => Some(Excluded::OneDestination),
         };
         Some(Stall {

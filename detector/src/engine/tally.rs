@@ -5,7 +5,13 @@ use std::{
     time::Duration,
 };
 
-use super::{connection::Connection, judge::Votes, onsets::Onsets, passes::Passes};
+use super::{
+    connection::Connection,
+    judge::Votes,
+    onsets::{Onsets, TOGETHER},
+    passes::Passes,
+    pauses::Excuse,
+};
 use crate::{
     model::{Cause, Destination},
     time::Time,
@@ -35,8 +41,8 @@ pub enum Vote {
     Fine,
     /// Its last word is a stall, for this cause.
     Stalled(Cause),
-    /// The same, but only connections that no process holds any more say so: half a vote.
-    Orphaned(Cause),
+    /// The same, but only weak witnesses say so: half a vote.
+    Weak(Cause),
     /// It is stalled, and that is its own affair: it has no vote.
     Alone,
     /// It is stalled through upstreams that do well, too: it has no vote.
@@ -57,19 +63,24 @@ impl Tally {
     pub fn numbers(&self) -> Votes {
         let count = |wanted: fn(&Vote) -> bool| self.votes.values().filter(|it| wanted(it)).count();
         let stalled = count(|it| matches!(it, Vote::Stalled(_)));
-        let orphaned = count(|it| matches!(it, Vote::Orphaned(_)));
+        let weak = count(|it| matches!(it, Vote::Weak(_))) / 2;
         let fine = count(|it| *it == Vote::Fine);
         let without = count(|it| matches!(it, Vote::Alone | Vote::Elsewhere));
         Votes {
-            active: number(fine + stalled + orphaned),
-            stalled: number(stalled + orphaned / 2),
+            active: number(fine + stalled + weak),
+            stalled: number(stalled + weak),
             without: number(without),
         }
     }
 
+    /// All that had something to send.
+    pub fn destinations(&self) -> u32 {
+        number(self.votes.len())
+    }
+
     /// Destinations that vote "stalled".
     pub fn stalled(&self) -> impl Iterator<Item = Destination> {
-        self.those(|vote| matches!(vote, Vote::Stalled(_) | Vote::Orphaned(_)))
+        self.those(|vote| matches!(vote, Vote::Stalled(_) | Vote::Weak(_)))
     }
 
     /// Destinations that vote "fine".
@@ -88,7 +99,7 @@ impl Tally {
     pub fn causes(&self) -> BTreeMap<Cause, usize> {
         let mut causes = BTreeMap::new();
         for vote in self.votes.values() {
-            if let Vote::Stalled(cause) | Vote::Orphaned(cause) = vote {
+            if let Vote::Stalled(cause) | Vote::Weak(cause) = vote {
                 *causes.entry(*cause).or_default() += 1;
             }
         }
@@ -124,7 +135,7 @@ fn rank(vote: Vote) -> u8 {
         Vote::Alone => 0,
         Vote::Elsewhere => 1,
         Vote::Fine => 2,
-        Vote::Orphaned(_) => 3,
+        Vote::Weak(_) => 3,
         Vote::Stalled(_) => 4,
     }
 }
@@ -144,6 +155,8 @@ pub struct Ballot<'a> {
     pub affairs: &'a BTreeMap<Destination, Time>,
     /// Destinations to which connections crawl, and why.
     pub crawling: &'a BTreeMap<Destination, Cause>,
+    /// The stalls that a pause of the link explains.
+    pub excuse: Option<Excuse>,
     /// Destinations that begin to stall per second when nothing is wrong.
     pub rate: f64,
 }
@@ -153,20 +166,22 @@ pub struct Ballot<'a> {
 /// For each destination, in order:
 /// 1. no connection in trouble: crawling if much was lost lately, fine if data was acknowledged
 ///    lately, else no vote
-/// 2. it began to stall in an event with others, and connections of its own got through again and
+/// 2. it began in a pause of the link that is no longer than they usually are here, and has not
+///    failed since that was over: no vote yet
+/// 3. it began to stall in an event with others, and connections of its own got through again and
 ///    again while others of its own failed: stalled; one of several paths behind the router is dead
-/// 3. a segment as large as the one that waits got through to it after its last failure: crawling
+/// 4. a segment as large as the one that waits got through to it after its last failure: crawling
 ///    or fine, as above
-/// 4. it has had two timeouts only, and segments as large got through to three others since it
+/// 5. it has had two timeouts only, and segments as large got through to three others since it
 ///    began: no vote yet; a pause of the link that is over leaves such stalls behind until their next
 ///    repetition
-/// 5. its last failure is old, and of the destinations that were stalled together with it at
+/// 6. its last failure is old, and of the destinations that were stalled together with it at
 ///    least three have recovered since, and half as many as wait like it: no vote
-/// 6. it has been stalled for half a minute, that began in no event with others, and segments as
+/// 7. it has been stalled for half a minute, that began in no event with others, and segments as
 ///    large got through to others since: its own affair; walked-away peers and dead servers add
 ///    up otherwise, since each stays for a quarter of an hour
-/// 7. otherwise stalled, with the cause of the connection that failed last; half a vote when only
-///    orphans say so
+/// 8. otherwise stalled, with the cause of the connection that failed last; half a vote when only
+///    orphans say so, and connections on which no data was ever exchanged
 ///
 /// Then, when all that are stalled belong to one site, nobody at that site does well, and others do:
 /// its own affair, too.
@@ -179,17 +194,13 @@ pub fn tally(ballot: &Ballot<'_>, now: Time) -> Tally {
     }
     let mut stale = Vec::new();
     for (destination, stuck) in ballot.stuck {
-        let Some(newest) = stuck.newest() else {
-            continue;
-        };
-        tally.surplus += number(stuck.0.len() - 1);
-        let Some(vote) = ballot.vote(*destination, stuck, newest, now) else {
+        tally.surplus += number(stuck.0.len().saturating_sub(1));
+        let Some((vote, newest)) = ballot.vote(*destination, stuck, now) else {
             tally.votes.remove(destination);
             continue;
         };
         tally.votes.insert(*destination, vote);
-        if matches!(vote, Vote::Stalled(_) | Vote::Orphaned(_))
-            && now.since(newest.failed_at()) > STALE
+        if matches!(vote, Vote::Stalled(_) | Vote::Weak(_)) && now.since(newest.failed_at()) > STALE
         {
             stale.push((*destination, newest));
         }
@@ -217,38 +228,51 @@ impl Ballot<'_> {
         crawling.map_or(Vote::Fine, |cause| Vote::Stalled(*cause))
     }
 
-    /// The vote of a destination with connections in trouble; `None` while that is open.
-    fn vote(
+    /// The vote of a destination with connections in trouble, and the one that speaks for it; `None`
+    /// while that is open.
+    fn vote<'c>(
         &self,
         at: Destination,
-        stuck: &Stuck<'_>,
-        newest: &Connection,
+        stuck: &Stuck<'c>,
         now: Time,
-    ) -> Option<Vote> {
-        let began = stuck.began();
-        let event = self.onsets.is_event(began, self.rate);
+    ) -> Option<(Vote, &'c Connection)> {
+        let explained = |it: &Connection| {
+            let failed = it.surely_failed_at();
+            self.excuse
+                .is_some_and(|excuse| excuse.explains(it.began(), failed))
+        };
+        let mut stuck = stuck.without(explained);
+        let mut newest = stuck.newest()?;
+        let event = |stuck: &Stuck<'_>| {
+            let mut onsets = stuck.onsets().into_iter();
+            onsets.any(|it| self.onsets.is_event(it, self.rate))
+        };
+        if stuck.0.iter().any(|it| it.passed_by) && event(&stuck) {
+            return Some((Vote::Stalled(newest.cause), newest));
+        }
         let (failed_at, head) = (newest.failed_at(), newest.sample.head);
         let receives = newest.cause == Cause::ReceiveHole;
-        if event && stuck.0.iter().any(|it| it.passed_by) {
-            return Some(Vote::Stalled(newest.cause));
-        }
         if !receives && self.passes.carried(at, failed_at, head) {
-            return Some(self.progressing(at));
+            return Some((self.progressing(at), newest));
         }
-        let others = self.passed_elsewhere(at, newest, began);
-        if stuck.0.iter().all(|it| it.may_be_a_pause(now)) && others >= ELSEWHERE {
-            return None;
+        let young = stuck.without(|it| !it.may_be_a_pause());
+        if let Some(latest) = young.newest()
+            && self.passed_elsewhere(at, latest, young.began()) >= ELSEWHERE
+        {
+            stuck = stuck.without(|it| it.may_be_a_pause());
+            newest = stuck.newest()?;
         }
         let settled = self.affairs.contains_key(&at);
-        let lonely = now.since(began) > ALONE && !event && others > 0;
-        let vote = if settled || lonely {
+        let began = stuck.began();
+        let lonely = || now.since(began) > ALONE && self.passed_elsewhere(at, newest, began) > 0;
+        let vote = if (settled || lonely()) && !event(&stuck) {
             Vote::Alone
-        } else if stuck.0.iter().all(|it| it.sample.is_orphan()) {
-            Vote::Orphaned(newest.cause)
+        } else if stuck.0.iter().all(|it| it.is_weak()) {
+            Vote::Weak(newest.cause)
         } else {
             Vote::Stalled(newest.cause)
         };
-        Some(vote)
+        Some((vote, newest))
     }
 
     /// To how many other destinations a segment as large got through since.
@@ -295,6 +319,11 @@ fn excuse_a_dead_site(tally: &mut Tally) {
 pub struct Stuck<'a>(pub Vec<&'a Connection>);
 
 impl<'a> Stuck<'a> {
+    /// Those of which that is not so.
+    fn without(&self, is: impl Fn(&Connection) -> bool) -> Self {
+        Self(self.0.iter().copied().filter(|it| !is(it)).collect())
+    }
+
     /// The one that failed last.
     fn newest(&self) -> Option<&'a Connection> {
         self.0
@@ -303,10 +332,40 @@ impl<'a> Stuck<'a> {
             .max_by_key(|it| (it.failed_at(), std::cmp::Reverse(it.sample.id)))
     }
 
+    /// Whether all wait for data of the peer.
+    pub fn receives(&self) -> bool {
+        self.0.iter().all(|it| it.is_receiving())
+    }
+
+    /// The longest of their round trips, and a quarter.
+    pub fn longest_trip(&self) -> Option<Duration> {
+        let trips = self.0.iter().filter_map(|it| it.sample.srtt);
+        trips.max().map(|trip| trip * 5 / 4)
+    }
+
     /// When the destination began to stall.
     pub fn began(&self) -> Time {
-        let began = |it: &&Connection| it.waiting_since.unwrap_or(it.sample.at);
-        self.0.iter().map(began).min().unwrap_or_default()
+        let began = self.0.iter().map(|it| it.began());
+        began.min().unwrap_or_default()
+    }
+
+    /// When connections to it began to stall, oldest first; those that did together once.
+    pub fn onsets(&self) -> Vec<Time> {
+        let mut onsets: Vec<_> = self.0.iter().map(|it| it.began()).collect();
+        onsets.sort_unstable();
+        onsets.dedup_by(|later, earlier| later.since(*earlier) <= TOGETHER);
+        onsets
+    }
+
+    /// Whether a look at one of them would tell more.
+    pub fn is_overdue(&self, now: Time) -> bool {
+        self.0.iter().any(|it| it.is_overdue(now))
+    }
+
+    /// When it was last shown for certain that nothing gets through.
+    pub fn surely_failed_at(&self) -> Time {
+        let failed = self.0.iter().map(|it| it.surely_failed_at());
+        failed.max().unwrap_or_default()
     }
 }
 
@@ -321,6 +380,7 @@ mod tests {
         engine::{
             leg,
             passes::Pass,
+            pauses::Pauses,
             tests::{samples, world::destination},
         },
         model::{ConnectionId, Phase, Sample, TcpState},
@@ -336,6 +396,8 @@ mod tests {
     fn stuck(number: u16, cause: Cause, failed: u64) -> Connection {
         let sample = Sample {
             id: ConnectionId(u64::from(number)),
+            at: NOW,
+            bytes_acked: 10_001,
             sent_at: ago(failed),
             unacked: 1000,
             packets_out: 1,
@@ -377,6 +439,7 @@ mod tests {
         troubled: Troubled,
         affairs: BTreeMap<Destination, Time>,
         crawling: BTreeMap<Destination, Cause>,
+        excuse: Option<Excuse>,
         rate: f64,
     }
 
@@ -394,8 +457,8 @@ mod tests {
         }
         let stuck = leg::stuck(connections.iter().filter(|it| it.counts()));
         let mut onsets = Onsets::default();
-        let began = stuck.iter().map(|(it, stuck)| (*it, stuck.began()));
-        onsets.update(began.collect(), |_| false, NOW);
+        let began = stuck.iter().map(|(it, stuck)| (*it, stuck.onsets()));
+        onsets.update(began.collect(), NOW);
         let ballot = Ballot {
             stuck: &stuck,
             passes: &all,
@@ -403,6 +466,7 @@ mod tests {
             onsets: &onsets,
             affairs: &facts.affairs,
             crawling: &facts.crawling,
+            excuse: facts.excuse,
             rate: facts.rate,
         };
         tally(&ballot, NOW)
@@ -419,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn rule_3_fine_when_a_segment_as_large_got_through_after_the_last_failure() {
+    fn rule_4_fine_when_a_segment_as_large_got_through_after_the_last_failure() {
         let stuck = [stuck(1, Cause::Blackhole, 1000)];
         let stalled = Some(Vote::Stalled(Cause::Blackhole));
         assert_eq!(vote(&votes(&stuck, &[(1, 999, 950)]), 1), Some(Vote::Fine));
@@ -441,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn rule_5_no_vote_when_untested_for_long_while_others_came_back() {
+    fn rule_6_no_vote_when_untested_for_long_while_others_came_back() {
         let stalled = Some(Vote::Stalled(Cause::Blackhole));
         let of = |failed, passes: &[(u16, u64, u32)]| {
             vote(&votes(&[stuck(1, Cause::Blackhole, failed)], passes), 1)
@@ -462,7 +526,7 @@ mod tests {
     }
 
     #[test]
-    fn rule_5_needs_others_that_shared_the_trouble_and_enough_of_them() {
+    fn rule_6_needs_others_that_shared_the_trouble_and_enough_of_them() {
         let stalled = Some(Vote::Stalled(Cause::Blackhole));
         let three = [(2, 100, 950), (3, 100, 950), (4, 100, 950)];
         let one = [stuck(1, Cause::Blackhole, 8_001)];
@@ -482,7 +546,7 @@ mod tests {
     }
 
     #[test]
-    fn rule_7_the_connection_that_failed_last_speaks_for_its_destination() {
+    fn rule_8_the_connection_that_failed_last_speaks_for_its_destination() {
         let mut second = stuck(1, Cause::Mtu, 500);
         second.sample.id = ConnectionId(99);
         let tally = votes(&[stuck(1, Cause::Blackhole, 1000), second], &[]);
@@ -526,7 +590,33 @@ mod tests {
     }
 
     #[test]
-    fn rule_2_one_of_several_paths() {
+    fn rule_2_what_a_pause_explains_has_no_vote_until_its_next_repetition() {
+        let mut pauses = Pauses::default();
+        let usual = Duration::from_secs(4);
+        pauses.watch(Some(ago(5000)), |_| Vec::new(), usual, ago(4000));
+        pauses.watch(None, |_| vec![ago(3000); 3], usual, ago(2900));
+        let facts = Facts {
+            excuse: pauses.excuse(usual, None, NOW),
+            ..Facts::default()
+        };
+        let of = |began, failed| {
+            let mut stuck = since(stuck(1, Cause::Blackhole, failed), began);
+            stuck.sample.rto = Duration::from_secs(6);
+            vote(&count(&[stuck], &[], &facts), 1)
+        };
+        assert_eq!(of(5000, 3500), None, "has not tried again");
+        assert_eq!(of(5000, 2900), STALLED, "failed again");
+        assert_eq!(of(9000, 3500), STALLED, "began before");
+        assert_eq!(of(5000, 100), None, "the answer may be on its way");
+        let two = [
+            since(stuck(1, Cause::Blackhole, 3500), 5000),
+            since(stuck(1, Cause::Blackhole, 2900), 5000),
+        ];
+        assert_eq!(vote(&count(&two, &[], &facts), 1), STALLED);
+    }
+
+    #[test]
+    fn rule_3_one_of_several_paths() {
         let stuck = |number| since(stuck(number, Cause::Blackhole, 1000), 8000);
         let three = [stuck(1), stuck(2), stuck(3)];
         let of = |connections: &[Connection], passes: &[(u16, u64, u32)]| {
@@ -541,7 +631,7 @@ mod tests {
     }
 
     #[test]
-    fn rule_4_two_timeouts_may_be_a_pause_that_is_over() {
+    fn rule_5_two_timeouts_may_be_a_pause_that_is_over() {
         let mut young = stuck(1, Cause::Blackhole, 500);
         young = since(young, 1500);
         young.sample.timeouts = 2;
@@ -562,7 +652,7 @@ mod tests {
     }
 
     #[test]
-    fn rule_6_a_stall_that_began_alone_is_its_own_affair() {
+    fn rule_7_a_stall_that_began_alone_is_its_own_affair() {
         let lonely = since(stuck(1, Cause::Blackhole, 5000), 30_001);
         let of = |connections: &[Connection], passes: &[(u16, u64, u32)]| {
             vote(&votes(connections, passes), 1)
@@ -600,7 +690,7 @@ mod tests {
     }
 
     #[test]
-    fn rule_7_two_destinations_of_orphans_are_worth_one() {
+    fn rule_8_two_destinations_of_orphans_are_worth_one() {
         let orphan = |number| {
             let mut orphan = stuck(number, Cause::Blackhole, 1000);
             orphan.sample.tcp_state = TcpState::LastAck;
@@ -611,12 +701,12 @@ mod tests {
             &[],
         );
         let numbers = Votes {
-            active: 4,
+            active: 2,
             stalled: 2,
             without: 0,
         };
         assert_eq!(tally.numbers(), numbers);
-        assert_eq!(vote(&tally, 1), Some(Vote::Orphaned(Cause::Blackhole)));
+        assert_eq!(vote(&tally, 1), Some(Vote::Weak(Cause::Blackhole)));
         let held = votes(&[orphan(1), stuck(1, Cause::Blackhole, 2000)], &[]);
         assert_eq!(vote(&held, 1), STALLED);
     }

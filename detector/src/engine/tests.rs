@@ -5,6 +5,7 @@ mod invariants;
 mod judgement;
 mod loud;
 mod naming;
+mod pauses;
 mod quiet;
 mod recording;
 mod recovery;

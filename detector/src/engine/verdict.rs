@@ -105,7 +105,13 @@ impl Engine {
             for (next_hop, leg) in &mut record.legs {
                 let here = stuck.remove(&(name.clone(), *next_hop)).unwrap_or_default();
                 let here = leg::stuck(here.into_iter());
-                leg.vote(&here, &record.baseline, bad_since, now);
+                // While it is open whether this is a pause, the next failures matter.
+                self.urgent |= bad_since.is_none()
+                    && leg.is_in_question()
+                    && here.values().any(|stuck| stuck.is_overdue(now));
+                if let Some(length) = leg.vote(&here, &record.baseline, bad_since, now) {
+                    record.baseline.learn_pause(length);
+                }
             }
             record.legs.retain(|_, leg| !leg.is_empty());
         }
@@ -273,7 +279,7 @@ impl Engine {
                 confidence: judge::confidence(to, votes, record.usual),
                 stuck: u32::try_from(stuck).unwrap_or(u32::MAX),
                 stalled_destinations: votes.stalled,
-                active_destinations: votes.active + votes.without,
+                active_destinations: record.tally.destinations(),
             });
         }
     }

@@ -216,6 +216,7 @@ fn what_was_learned_before_counts_in_the_replay() {
         stalled: 0.04,
         lost: 0.0,
         seconds: 43_200.0,
+        ..Baseline::default()
     };
     let learned = [("b".to_owned(), baseline)].into();
     stream.insert(1, line::learned(START, &learned).unwrap());

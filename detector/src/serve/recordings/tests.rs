@@ -32,6 +32,7 @@ fn learned() -> Learned {
         stalled: 0.03,
         lost: 1.0 / 3.0,
         seconds: 600.0,
+        ..crate::engine::baseline::Baseline::default()
     };
     Learned::from([("b".to_owned(), baseline)])
 }
