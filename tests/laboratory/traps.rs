@@ -9,14 +9,26 @@ use crate::world::{SOON, World, it_works, others_are_fine};
 
 #[path = "traps/clients.rs"]
 mod clients;
+#[path = "traps/clocks.rs"]
+mod clocks;
 #[path = "traps/destinations.rs"]
 mod destinations;
 #[path = "traps/host.rs"]
 mod host;
+#[path = "traps/links.rs"]
+mod links;
+#[path = "traps/listener.rs"]
+mod listener;
+#[path = "traps/multipath.rs"]
+mod multipath;
 #[path = "traps/routes.rs"]
 mod routes;
 #[path = "traps/takeover.rs"]
 mod takeover;
+#[path = "traps/translation.rs"]
+mod translation;
+#[path = "traps/tunnels.rs"]
+mod tunnels;
 #[path = "traps/weather.rs"]
 mod weather;
 #[path = "traps/windows.rs"]

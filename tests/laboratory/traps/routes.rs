@@ -9,7 +9,7 @@ use lab::{
 use super::{is_bad, round_trips_are_known, steady, turns_bad};
 use crate::world::{RECOVERY, SOON, START, World, all_quiet, it_works};
 
-/// Trap: a peer on the link itself, beside the provider's router: its own next hop.
+/// Trap: peers on the link itself: they have their own next hop, beside the provider's router.
 #[test]
 fn peers_on_the_link_that_die_are_not_the_provider_behind_it() {
     let Some(mut world) = World::new(2) else {
@@ -48,7 +48,7 @@ fn peers_on_the_link_that_die_are_not_the_provider_behind_it() {
     turns_bad(&world, "provider-b", "blackhole");
 }
 
-/// Trap: marks and devices that choose another uplink than the routes say.
+/// Trap: marks, devices, source rules, VRFs: another uplink than the routes say.
 #[test]
 fn marked_and_bound_connections_belong_to_the_uplink_that_they_take() {
     let Some(mut world) = World::new(3) else {
@@ -96,7 +96,7 @@ fn two_next_hops() -> Option<World> {
     Some(world)
 }
 
-/// Trap: a route with two next hops, of which a look-up says either.
+/// Trap: routes with several next hops: a look-up says either.
 #[test]
 fn of_two_next_hops_of_one_route_the_dead_one_is_named() {
     let Some(mut world) = two_next_hops() else {
@@ -124,7 +124,7 @@ fn of_two_next_hops_of_one_route_the_dead_one_is_named() {
     world.until(RECOVERY, "both are ok again", all_quiet);
 }
 
-/// Trap: the same two next hops under one name, where every destination does well in part.
+/// Trap: routes with several next hops: under one name, where every destination does well in part.
 #[test]
 fn an_upstream_with_one_dead_next_hop_of_two_is_bad() {
     let Some(mut world) = two_next_hops() else {

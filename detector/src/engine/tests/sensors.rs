@@ -28,6 +28,7 @@ fn states(world: &World) -> Vec<String> {
         .collect()
 }
 
+/// Trap: a walk that is no snapshot.
 #[test]
 fn entries_that_come_twice_or_not_at_all_change_nothing() {
     assert_eq!(
@@ -36,6 +37,7 @@ fn entries_that_come_twice_or_not_at_all_change_nothing() {
     );
 }
 
+/// Trap: lost events.
 #[test]
 fn lost_events_cost_latency_and_nothing_else() {
     assert_eq!(
