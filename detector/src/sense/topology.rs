@@ -179,6 +179,9 @@ impl Topology {
         if sample.mark != 0 {
             message.attributes.push(RouteAttribute::Mark(sample.mark));
         }
+        if let Some(device) = sample.device {
+            message.attributes.push(RouteAttribute::Oif(device.0));
+        }
         let routes: Vec<_> = self
             .handle
             .route()
