@@ -230,6 +230,7 @@ impl Daemon {
                     let inputs = inputs.context("netlink has ended; restart the daemon")?;
                     inputs.into_iter().for_each(|input| self.feed(input));
                     self.incidents.routes(clock::now(), topology.take_route_changes());
+                    self.incidents.moved(clock::now(), &topology.take_moved());
                 }
                 () = tokio::time::sleep(wake) => {
                     self.feed(Input::Tick);

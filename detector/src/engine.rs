@@ -103,6 +103,9 @@ struct Record {
 pub struct Engine {
     settings: Settings,
     connections: BTreeMap<ConnectionId, Connection>,
+    /// Connections that a look-up has shown to stay within the host, and the sweep in which each was
+    /// last seen: their samples do not tell.
+    within_host: BTreeMap<ConnectionId, u64>,
     upstreams: BTreeMap<Arc<str>, Record>,
     interfaces: Interfaces,
     neighbours: BTreeMap<NextHop, Reachability>,
@@ -129,6 +132,7 @@ impl Engine {
         let mut engine = Self {
             settings,
             connections: BTreeMap::new(),
+            within_host: BTreeMap::new(),
             upstreams: BTreeMap::new(),
             interfaces: Interfaces::new(),
             neighbours: BTreeMap::new(),
@@ -203,6 +207,7 @@ impl Engine {
             Input::Route(id, hop) => {
                 if hop.interface == crate::model::LOOPBACK {
                     // It stays within the host, which nobody could tell while its route was gone.
+                    self.within_host.insert(id, self.generation);
                     self.close(id, now, Outcome::Recovered, &mut transitions);
                 } else if let Some(connection) = self.connections.get_mut(&id) {
                     connection.next_hop.get_or_insert(hop);
@@ -314,6 +319,16 @@ impl Engine {
                 .any(|prefix| prefix.contains(&remote))
     }
 
+    /// Whether a look-up has shown that it stays within the host, and nothing says otherwise since.
+    fn stays_within(&mut self, sample: &Sample) -> bool {
+        if sample.next_hop.is_some() {
+            self.within_host.remove(&sample.id);
+            return false;
+        }
+        let seen = self.within_host.get_mut(&sample.id);
+        seen.map(|seen| *seen = self.generation).is_some()
+    }
+
     fn take_sweep(&mut self, sweep: Sweep, now: Time, transitions: &mut Vec<Transition>) {
         self.generation += 1;
         self.swept_at = Some(now);
@@ -322,6 +337,9 @@ impl Engine {
         for sample in sweep.samples {
             self.take(sample, now, transitions);
         }
+        let generation = self.generation;
+        self.within_host
+            .retain(|_, seen| generation - *seen < MISSED);
         let gone: Vec<_> = self
             .connections
             .iter()
@@ -335,7 +353,7 @@ impl Engine {
     }
 
     fn take(&mut self, sample: Sample, now: Time, transitions: &mut Vec<Transition>) {
-        if self.ignored(&sample) {
+        if self.ignored(&sample) || self.stays_within(&sample) {
             return;
         }
         let id = sample.id;

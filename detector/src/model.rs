@@ -128,6 +128,9 @@ pub struct Sample {
     pub next_hop: Option<NextHop>,
     /// Socket mark.
     pub mark: u32,
+    /// The only interface that it may use (`SO_BINDTODEVICE`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<IfIndex>,
     /// Owner of the socket.
     pub uid: u32,
     /// Inode of the socket; `None` when no process holds it.

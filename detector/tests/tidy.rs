@@ -290,26 +290,131 @@ fn each_rule_catches_a_breach() {
     assert_eq!(unsafe_lines("#![expect(unsafe_code, reason = \"\")]"), []);
 }
 
+/// A row of the table of traps.
+struct Trap {
+    name: String,
+    /// Why there is no test, where there is none.
+    reason: String,
+    tests: Vec<String>,
+}
+
+/// The table of traps in a page.
+fn traps(page: &str) -> Vec<Trap> {
+    let table = page
+        .lines()
+        .skip_while(|line| !line.starts_with("| trap |"));
+    let rows = table.skip(2).take_while(|line| line.starts_with("| "));
+    rows.map(|row| {
+        let cells: Vec<_> = row.split('|').map(str::trim).collect();
+        Trap {
+            name: cells[1].to_owned(),
+            reason: cells[2].to_owned(),
+            tests: cells[3]
+                .split('`')
+                .skip(1)
+                .step_by(2)
+                .map(str::to_owned)
+                .collect(),
+        }
+    })
+    .collect()
+}
+
+/// What the comment above the function `name` says, in one line; `None` without such a function.
+fn description(sources: &str, name: &str) -> Option<String> {
+    let place = sources.find(&format!("fn {name}("))?;
+    let above = sources[..place].lines().rev().map(str::trim);
+    let mut lines: Vec<_> = above
+        .skip_while(|line| !line.starts_with("///") && (line.is_empty() || line.starts_with("#[")))
+        .map_while(|line| line.strip_prefix("///"))
+        .map(str::trim)
+        .collect();
+    lines.reverse();
+    Some(lines.join(" "))
+}
+
+/// What is wrong with the table of traps, given all sources.
+fn faults(traps: &[Trap], sources: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    for Trap {
+        name,
+        reason,
+        tests,
+    } in traps
+    {
+        if tests.is_empty() && !reason.starts_with("none: ") {
+            faults.push(format!("{name}: neither a test nor a reason"));
+        }
+        let descriptions: Vec<_> = tests.iter().map(|it| description(sources, it)).collect();
+        for (test, _) in tests
+            .iter()
+            .zip(&descriptions)
+            .filter(|(_, it)| it.is_none())
+        {
+            faults.push(format!("{name}: there is no test {test}"));
+        }
+        let trap = format!("Trap: {name}");
+        let said = descriptions
+            .iter()
+            .flatten()
+            .any(|it| it.starts_with(&trap));
+        if !tests.is_empty() && !said {
+            faults.push(format!("{name}: none of its tests says `{trap}`"));
+        }
+    }
+    faults
+}
+
+/// Traps that tests speak of and the table does not know.
+fn unknown<'a>(traps: &[Trap], sources: &'a str) -> Vec<&'a str> {
+    let said = sources
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("/// Trap: "));
+    said.filter(|said| !traps.iter().any(|trap| said.starts_with(&trap.name)))
+        .collect()
+}
+
 #[test]
-fn the_docs_name_tests_that_exist() {
+fn each_trap_has_a_test_that_names_it() {
     let workspace = root().join("..");
-    let sources: String = ["detector", "tests"]
+    let sources: String = ["detector/src", "tests"]
         .iter()
         .flat_map(|folder| sources(&workspace.join(folder)))
-        .map(|(_, text)| text)
+        .map(|(_, text)| text + "\n")
         .collect();
     let page = fs::read_to_string(workspace.join("docs/judgement.md")).unwrap();
-    let rows = page.lines().filter(|line| line.starts_with("| "));
-    let named: Vec<_> = rows
-        .filter_map(|row| row.split('|').nth(3))
-        .flat_map(|tests| tests.split('`').skip(1).step_by(2))
-        .collect();
-    assert!(named.len() > 50, "the table of tests is gone");
-    for name in named {
-        let is_there = sources.contains(&format!("fn {name}("));
-        assert!(
-            is_there,
-            "docs/judgement.md names the test {name}, which does not exist"
-        );
+    let traps = traps(&page);
+    assert!(traps.len() > 40, "the table of traps is gone");
+    assert_eq!(faults(&traps, &sources), [""; 0], "docs/judgement.md");
+    assert_eq!(
+        unknown(&traps, &sources),
+        [""; 0],
+        "docs/judgement.md lacks"
+    );
+}
+
+#[test]
+fn a_trap_without_its_test_is_a_breach() {
+    let table = |row: &str| traps(&format!("| trap | how | tests |\n|---|---|---|\n{row}\n"));
+    let source = "/// Trap: night: nobody\n/// talks.\n#[test]\nfn it_is_dark() {}\nfn bare() {}";
+    assert_eq!(
+        description(source, "it_is_dark").as_deref(),
+        Some("Trap: night: nobody talks.")
+    );
+    let good = table("| night | patience | `it_is_dark`, `bare` |");
+    assert_eq!(faults(&good, source), [""; 0]);
+    assert_eq!(unknown(&good, source), [""; 0]);
+    assert_eq!(
+        faults(&table("| fog | none: no kernel has it | |"), source),
+        [""; 0]
+    );
+    for row in [
+        "| fog | patience | |",
+        "| fog | patience | `it_is_dark` |",
+        "| night | patience | `bare` |",
+        "| night | patience | `it_is_dark`, `it_is_gone` |",
+    ] {
+        assert_eq!(faults(&table(row), source).len(), 1, "{row}");
     }
+    assert_eq!(unknown(&table("| fog | patience | |"), source).len(), 1);
 }

@@ -9,9 +9,10 @@ use std::{
     time::Duration,
 };
 
+use socket2::Domain;
 use tokio::{
     io::{self, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{TcpSocket, TcpStream},
+    net::TcpStream,
     sync::Semaphore,
     time,
 };
@@ -97,7 +98,7 @@ pub(crate) fn start(plan: &Plan, counters: &Arc<Counters>) {
                 }));
             }
         }
-        Load::SlowReaders(count) | Load::Overfed(count) => {
+        Load::SlowReaders(count) | Load::Overfed(count) | Load::Tarpits(count) => {
             for (_, peer) in each(count) {
                 tokio::spawn(forever(Arc::clone(&shared), move |shared| {
                     fill(shared, peer)
@@ -298,12 +299,7 @@ async fn goodbye(mut stream: TcpStream) -> io::Result<()> {
 impl Shared {
     async fn connect(&self, peer: SocketAddr) -> io::Result<TcpStream> {
         let _turn = self.handshakes.acquire().await.map_err(io::Error::other)?;
-        let socket = if peer.is_ipv4() {
-            TcpSocket::new_v4()?
-        } else {
-            TcpSocket::new_v6()?
-        };
-        self.options.apply(&socket)?;
+        let socket = self.options.socket(Domain::for_address(peer))?;
         if let Some(from) = self.from {
             socket.bind(from)?;
         }

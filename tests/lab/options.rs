@@ -3,8 +3,10 @@
 use std::{io, time::Duration};
 
 use rustix::net::sockopt;
-use socket2::SockRef;
+use socket2::{Domain, SockRef};
 use tokio::net::TcpSocket;
+
+use crate::server;
 
 /// Nothing out of the ordinary, unless given.
 #[derive(Debug, Clone, Copy, Default)]
@@ -17,12 +19,25 @@ pub struct SocketOptions {
     pub thin: bool,
     /// `TCP_USER_TIMEOUT`: the kernel gives up after this.
     pub user_timeout: Option<Duration>,
+    /// The socket speaks MPTCP, and the peer on the port for it does.
+    pub multipath: bool,
     /// Whoever closes early leaves the rest to the kernel, as programs do; otherwise it resets.
     pub lingers: bool,
 }
 
 impl SocketOptions {
-    pub(crate) fn apply(&self, socket: &TcpSocket) -> io::Result<()> {
+    /// A socket with these options.
+    pub(crate) fn socket(&self, domain: Domain) -> io::Result<TcpSocket> {
+        let socket = match (self.multipath, domain) {
+            (true, _) => server::multipath(domain)?,
+            (false, Domain::IPV4) => TcpSocket::new_v4()?,
+            (false, _) => TcpSocket::new_v6()?,
+        };
+        self.apply(&socket)?;
+        Ok(socket)
+    }
+
+    fn apply(&self, socket: &TcpSocket) -> io::Result<()> {
         if let Some(mark) = self.mark {
             SockRef::from(socket).set_mark(mark)?;
         }

@@ -3,10 +3,12 @@
 //! | port | behaviour |
 //! |---|---|
 //! | 7 | messages: a length in four bytes and that many bytes, answered by `ok` |
+//! | 8 | the same over MPTCP |
 //! | 9 | discard |
 //! | 19 | a stream that never ends, in full segments |
 //! | 20 | a stream of four seconds, whose last segment is not full; then nothing |
 //! | 25 | mail: greeting, commands, a body of a given length |
+//! | 26 | a tarpit: a greeting that takes for ever, and one byte read a second |
 //! | 81 | accepts and never reads |
 //! | 82 | reads a little, then gives most of its buffer away and reads nothing any more |
 //! | 8080 | reads a request and never answers |
@@ -19,7 +21,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use socket2::SockRef;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{
     io::{self, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpSocket, TcpStream},
@@ -32,6 +34,8 @@ use crate::namespace::Namespace;
 
 /// Messages.
 pub const MESSAGES: u16 = 7;
+/// Messages over MPTCP.
+pub const MULTIPATH: u16 = 8;
 /// Discard.
 pub const DISCARD: u16 = 9;
 /// A stream that never ends.
@@ -40,12 +44,18 @@ pub const STREAM: u16 = 19;
 pub const REPLY: u16 = 20;
 /// Mail.
 pub const MAIL: u16 = 25;
+/// A tarpit.
+pub const TARPIT: u16 = 26;
 /// Never reads.
 pub const DEAF: u16 = 81;
 /// Reads a while and then no more.
 pub const SATED: u16 = 82;
 /// Never answers.
 pub const MUTE: u16 = 8080;
+
+const PORTS: [u16; 10] = [
+    MESSAGES, MULTIPATH, DISCARD, STREAM, REPLY, MAIL, TARPIT, DEAF, SATED, MUTE,
+];
 
 /// Data of a full segment: over IPv4, of 1500 bytes, with timestamps.
 const FULL_SEGMENT: usize = 1448;
@@ -97,7 +107,7 @@ fn serve(
     ready: &mpsc::Sender<Result<()>>,
 ) {
     runtime.block_on(async {
-        for port in [MESSAGES, DISCARD, STREAM, REPLY, MAIL, DEAF, SATED, MUTE] {
+        for port in PORTS {
             match listen(port) {
                 Ok(listener) => drop(tokio::spawn(accept(listener, port))),
                 Err(error) => return drop(ready.send(Err(error))),
@@ -110,15 +120,28 @@ fn serve(
 
 fn listen(port: u16) -> Result<TcpListener> {
     // The IPv6 wildcard takes IPv4 as well.
-    let socket = TcpSocket::new_v6()?;
+    let socket = if port == MULTIPATH {
+        multipath(Domain::IPV6)?
+    } else {
+        TcpSocket::new_v6()?
+    };
     socket.set_reuseaddr(true)?;
-    if port == SATED {
-        socket.set_recv_buffer_size(BUFFER)?;
+    match port {
+        SATED => socket.set_recv_buffer_size(BUFFER)?,
+        TARPIT => socket.set_recv_buffer_size(SMALL_BUFFER as u32)?,
+        _ => {}
     }
     socket.bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))?;
     socket
         .listen(4096)
         .with_context(|| format!("cannot listen on port {port}"))
+}
+
+/// A socket that speaks MPTCP.
+pub(crate) fn multipath(domain: Domain) -> io::Result<TcpSocket> {
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::MPTCP))?;
+    socket.set_nonblocking(true)?;
+    Ok(TcpSocket::from_std_stream(socket.into()))
 }
 
 async fn accept(listener: TcpListener, port: u16) {
@@ -138,8 +161,9 @@ async fn accept(listener: TcpListener, port: u16) {
 
 async fn talk(mut stream: TcpStream, port: u16) -> io::Result<()> {
     match port {
-        MESSAGES => messages(&mut stream).await?,
+        MESSAGES | MULTIPATH => messages(&mut stream).await?,
         MAIL => mail(&mut stream).await?,
+        TARPIT => tarpit(&mut stream).await?,
         STREAM => pour(&mut stream, u32::MAX).await?,
         REPLY => {
             pour(&mut stream, 80).await?;
@@ -200,6 +224,16 @@ async fn mail(stream: &mut TcpStream) -> io::Result<()> {
         } else {
             stream.write_all(b"250 ok\r\n").await?;
         }
+    }
+}
+
+/// Wastes the time of whoever talks to it.
+async fn tarpit(stream: &mut TcpStream) -> io::Result<()> {
+    let mut clock = time::interval(Duration::from_secs(1));
+    loop {
+        clock.tick().await;
+        stream.write_all(b"-").await?;
+        stream.read_exact(&mut [0; 1]).await?;
     }
 }
 

@@ -69,6 +69,9 @@ pub enum Load {
     /// Connections whose peer reads a little, then gives most of its buffer away and reads nothing
     /// any more: we write until nothing goes.
     Overfed(u16),
+    /// Connections whose peer reads a byte a second, with a buffer as small as can be: we write as
+    /// much as it takes.
+    Tarpits(u16),
 }
 
 impl Load {
@@ -97,6 +100,7 @@ impl Load {
             Self::SlowReaders(_) => server::DEAF,
             Self::Farewell { .. } => server::DISCARD,
             Self::Overfed(_) => server::SATED,
+            Self::Tarpits(_) => server::TARPIT,
         }
     }
 }
@@ -140,14 +144,22 @@ impl Plan {
     }
 
     /// The same through another upstream, by its source address (IPv4 only).
-    pub fn via(mut self, upstream: &Upstream) -> Self {
-        self.from = Some(SocketAddr::new(upstream.local.into(), 0));
+    pub fn via(self, upstream: &Upstream) -> Self {
+        self.from(upstream.local.into())
+    }
+
+    /// The same from this address.
+    pub fn from(mut self, address: IpAddr) -> Self {
+        self.from = Some(SocketAddr::new(address, 0));
         self
     }
 
     /// The same with these options set.
     pub fn with(mut self, options: SocketOptions) -> Self {
         self.options = options;
+        for peer in self.peers.iter_mut().filter(|_| options.multipath) {
+            peer.set_port(server::MULTIPATH);
+        }
         self
     }
 }

@@ -8,6 +8,7 @@ use crate::world::{SOON, World, all_quiet};
 
 const A_WHILE: Duration = Duration::from_secs(10);
 
+/// Trap: idle connections, long polls: they wait beside those that work.
 #[test]
 fn idle_connections_long_polls_and_slow_readers_stay_quiet() {
     let Some(mut world) = World::new(2) else {
@@ -40,6 +41,7 @@ fn idle_connections_long_polls_and_slow_readers_stay_quiet() {
     });
 }
 
+/// Trap: slow readers, zero windows: forty of them.
 #[test]
 fn a_peer_that_does_not_read_is_never_held_against_the_upstream() {
     let Some(mut world) = World::new(2) else {
@@ -71,6 +73,7 @@ fn a_peer_that_does_not_read_is_never_held_against_the_upstream() {
     }
 }
 
+/// Trap: slow readers, zero windows: they stand before a black hole.
 #[test]
 fn slow_readers_do_not_hide_a_black_hole() {
     let Some(mut world) = World::new(2) else {
@@ -87,6 +90,7 @@ fn slow_readers_do_not_hide_a_black_hole() {
     world.recovers(1);
 }
 
+/// Trap: one dead destination: it has most of the connections.
 #[test]
 fn one_dead_destination_with_200_connections_is_not_the_upstream() {
     let Some(mut world) = World::new(2) else {

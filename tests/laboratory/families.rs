@@ -57,6 +57,7 @@ fn a_router_that_does_not_answer_neighbour_discovery_is_a_silent_neighbour() {
     world.recovers(1);
 }
 
+/// Trap: mapped addresses: IPv4 peers of IPv6 sockets.
 #[test]
 fn ipv4_through_an_ipv6_socket_counts_as_ipv4() {
     let Some(mut world) = World::new(2) else {

@@ -44,6 +44,7 @@ fn a_black_hole_is_named_and_its_repair_is_seen() {
     world.hold(Duration::from_secs(3), "ok for good", all_quiet);
 }
 
+/// Trap: idle connections into a hole: invisible until somebody sends.
 #[test]
 fn a_black_hole_that_nobody_uses_is_not_reported() {
     let Some(mut world) = World::new(3) else {
@@ -165,6 +166,7 @@ fn a_forgotten_neighbour_that_answers_is_no_event() {
     }
 }
 
+/// Trap: a firewall or a queue on the host: nothing leaves.
 #[test]
 fn a_firewall_on_the_host_itself_is_local() {
     let Some(world) = World::healthy() else {
@@ -194,6 +196,7 @@ fn a_pulled_cable_is_noticed() {
     world.recovers(1);
 }
 
+/// Trap: spurious timeouts, loss probes: single repetitions everywhere.
 #[test]
 fn ordinary_loss_is_never_an_alarm() {
     let Some(mut world) = World::new(3) else {

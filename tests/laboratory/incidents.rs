@@ -75,6 +75,7 @@ fn kept(folder: &Path) -> Vec<Value> {
         .collect()
 }
 
+/// Trap: a daemon that is restarted: in the middle of it, and killed.
 #[test]
 fn an_incident_is_told_outlives_kill_9_and_ends_with_the_repair() {
     let folder = folder();

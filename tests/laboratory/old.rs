@@ -9,6 +9,7 @@ use lab::{Direction, Fault, Load};
 
 use crate::world::{SOON, START, World, others_are_fine};
 
+/// Trap: forgotten routes: past six seconds the kernel has none for what is stuck.
 #[test]
 fn connections_stuck_before_the_start_are_found_with_their_age_and_their_upstream() {
     let Some(mut world) = World::new(3) else {

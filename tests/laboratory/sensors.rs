@@ -121,6 +121,7 @@ fn number(sweep: &Sweep, of: impl Fn(&Sample) -> bool) -> usize {
     sweep.samples.iter().filter(|it| of(it)).count()
 }
 
+/// Trap: handshakes without an answer: not past the handshake, not established.
 #[test]
 fn handshakes_without_an_answer_are_counted_at_their_upstream_and_nowhere_else() {
     let Some(mut world) = World::new(2) else {
@@ -166,6 +167,7 @@ fn handshakes_without_an_answer_are_counted_at_their_upstream_and_nowhere_else()
     });
 }
 
+/// Trap: hosts that only receive: what they lack is a hole.
 #[test]
 fn a_hole_in_what_arrives_is_written_though_nothing_is_outstanding() {
     let Some(mut world) = World::new(1) else {
@@ -216,6 +218,7 @@ fn segments_that_are_lost_and_sent_again_leave_no_hole_for_long() {
     sensors.until(&world, SOON, "data still flows", flows);
 }
 
+/// Trap: the way back: peers report what arrived twice.
 #[test]
 fn duplicates_that_peers_report_tell_lost_answers_from_lost_data() {
     let Some(mut world) = World::new(1) else {

@@ -9,12 +9,26 @@ use crate::world::{SOON, World, it_works, others_are_fine};
 
 #[path = "traps/clients.rs"]
 mod clients;
+#[path = "traps/clocks.rs"]
+mod clocks;
 #[path = "traps/destinations.rs"]
 mod destinations;
 #[path = "traps/host.rs"]
 mod host;
+#[path = "traps/links.rs"]
+mod links;
+#[path = "traps/listener.rs"]
+mod listener;
+#[path = "traps/multipath.rs"]
+mod multipath;
 #[path = "traps/routes.rs"]
 mod routes;
+#[path = "traps/takeover.rs"]
+mod takeover;
+#[path = "traps/translation.rs"]
+mod translation;
+#[path = "traps/tunnels.rs"]
+mod tunnels;
 #[path = "traps/weather.rs"]
 mod weather;
 #[path = "traps/windows.rs"]
@@ -66,6 +80,27 @@ fn ss(namespace: &Namespace, arguments: &[&str]) -> Vec<String> {
     let output = it_works(namespace.output("ss", arguments));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.lines().map(str::to_owned).collect()
+}
+
+/// Sets a queueing discipline.
+#[track_caller]
+fn tc(namespace: &Namespace, arguments: &str) {
+    let arguments: Vec<_> = arguments.split(' ').collect();
+    let output = it_works(namespace.output("tc", &arguments));
+    assert!(output.status.success(), "tc {arguments:?}: {output:?}");
+}
+
+/// Waits for something that `tcpstall` does not tell.
+#[track_caller]
+fn until(limit: Duration, what: &str, holds: impl Fn() -> bool) {
+    let end = std::time::Instant::now() + limit;
+    while !holds() {
+        assert!(
+            std::time::Instant::now() < end,
+            "{what}: not within {limit:?}"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 /// Whether the long tests are wanted in full.

@@ -83,6 +83,7 @@ pub fn sample(
         tcp_state: tcp_state(connection),
         next_hop: cached(connection),
         mark: 0,
+        device: None,
         uid: 1000,
         inode: (connection.life == Life::Open).then_some(10_000 + id),
         snd_una: isn.wrapping_add(1).wrapping_add(sender.una as u32),

@@ -10,7 +10,7 @@ use crate::{
     clock,
     incident::{Kind, Marks, Seen, Tracker, marks::Subject},
     model::Input,
-    sense::topology::RouteChanges,
+    sense::topology::{Moved, RouteChanges},
     serve::{self, Published, json, metrics::Metrics},
     state_dir::{Keeper, ROTATE_AT},
     time::Time,
@@ -60,6 +60,14 @@ impl Incidents {
             tracing::debug!(routes = changes.more, "more routes changed");
             self.marks
                 .add_uncounted(now, wall(), Subject::Route, changes.more);
+        }
+    }
+
+    /// Neighbours have moved to other hardware addresses.
+    pub(super) fn moved(&mut self, now: Time, moved: &[Moved]) {
+        for what in moved.iter().filter_map(|it| self.notice.of_move(it)) {
+            tracing::debug!("{what}");
+            self.marks.add(now, wall(), Subject::Neighbour, what);
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{
     incident::marks::Subject,
     model::{IfIndex, Input, Interface, NetnsId, NextHop, Reachability, Snapshot},
+    sense::topology::Moved,
 };
 
 /// What was known before.
@@ -50,13 +51,26 @@ impl Notice {
                     }
                     None => None,
                 }?;
-                let link = self.links.get(&(hop.netns, hop.interface));
-                let link = link.map_or("its link", |it| &it.name);
-                let words = format!("next hop {} {words} {link}", hop.gateway?);
+                let words = format!("next hop {} {words} {}", hop.gateway?, self.link_of(hop));
                 Some((Subject::Neighbour, words))
             }
             _ => None,
         }
+    }
+
+    /// A neighbour that has moved, in words; `None` when it is no next hop in use.
+    pub(super) fn of_move(&self, moved: &Moved) -> Option<String> {
+        let Moved { hop, from, to } = moved;
+        let gateway = self.hops.contains(hop).then_some(hop.gateway)??;
+        let link = self.link_of(hop);
+        Some(format!(
+            "next hop {gateway} on {link} changed its hardware address from {from} to {to}"
+        ))
+    }
+
+    fn link_of(&self, hop: &NextHop) -> &str {
+        let link = self.links.get(&(hop.netns, hop.interface));
+        link.map_or("its link", |it| &it.name)
     }
 }
 
@@ -94,13 +108,16 @@ mod tests {
         Input::Interface(NETNS, WAN, Some(interface))
     }
 
-    fn neighbour(last: u8, reachability: Option<Reachability>) -> Input {
-        let hop = NextHop {
+    fn hop(last: u8) -> NextHop {
+        NextHop {
             netns: NETNS,
             interface: WAN,
             gateway: Some(std::net::Ipv4Addr::new(203, 0, 113, last).into()),
-        };
-        Input::Neighbour(hop, reachability)
+        }
+    }
+
+    fn neighbour(last: u8, reachability: Option<Reachability>) -> Input {
+        Input::Neighbour(hop(last), reachability)
     }
 
     /// A host that has seen its links and one judgement.
@@ -156,5 +173,19 @@ mod tests {
             let words = notice.of(&input).map(|(_, words)| words);
             assert_eq!(words.as_deref(), expected, "{input:?}");
         }
+    }
+
+    #[test]
+    fn a_next_hop_that_moves_is_told_and_any_other_neighbour_is_not() {
+        let notice = settled();
+        let moved = |last| Moved {
+            hop: hop(last),
+            from: "02:00:00:00:00:0a".to_owned(),
+            to: "02:00:00:00:00:0b".to_owned(),
+        };
+        let words = "next hop 203.0.113.1 on wan1 changed its hardware address \
+                     from 02:00:00:00:00:0a to 02:00:00:00:00:0b";
+        assert_eq!(notice.of_move(&moved(1)).as_deref(), Some(words));
+        assert_eq!(notice.of_move(&moved(77)), None);
     }
 }

@@ -404,6 +404,7 @@ mod tests {
         );
     }
 
+    /// Trap: numbers that wrap.
     #[test]
     fn a_sequence_number_that_wraps_is_progress_like_any_other() {
         let sample = Sample {

@@ -109,6 +109,7 @@ fn sample(raw: &RawSock, hz: u64) -> Result<Sample, DecodeError> {
             })
         }),
         mark: raw.mark,
+        device: (raw.bound_dev_if != 0).then_some(IfIndex(raw.bound_dev_if)),
         uid: raw.uid,
         inode: (raw.inode != 0).then_some(raw.inode),
         snd_una: raw.snd_una,

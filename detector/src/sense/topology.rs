@@ -18,9 +18,11 @@ use netlink_packet_route::{
 };
 use rtnetlink::{Handle, MulticastGroup, packet_core::NetlinkPayload};
 
+mod addresses;
 mod routes;
 
-pub use self::routes::Changes as RouteChanges;
+use self::addresses::Addresses;
+pub use self::{addresses::Moved, routes::Changes as RouteChanges};
 use crate::model::{IfIndex, Input, Interface, NetnsId, NextHop, Reachability, Sample};
 
 /// Longest wait for netlink's answers.
@@ -35,6 +37,7 @@ pub struct Topology {
     links: BTreeMap<IfIndex, Link>,
     /// Routes that changed since it was last asked.
     route_changes: RouteChanges,
+    addresses: Addresses,
 }
 
 /// A link as netlink tells it.
@@ -75,9 +78,10 @@ impl Topology {
             changes,
             links: BTreeMap::new(),
             route_changes: RouteChanges::default(),
+            addresses: Addresses::default(),
         };
         let mut inputs = topology.read_links().await?;
-        inputs.extend(topology.read_neighbours(None).await?);
+        inputs.extend(topology.read_all_neighbours().await?);
         Ok((topology, inputs))
     }
 
@@ -96,6 +100,7 @@ impl Topology {
                 vec![Input::Interface(self.netns, index, None)]
             }
             RouteNetlinkMessage::NewNeighbour(neighbour) => {
+                self.note_address(&neighbour);
                 self.neighbour(&neighbour).into_iter().collect()
             }
             RouteNetlinkMessage::DelNeighbour(neighbour) => {
@@ -115,6 +120,17 @@ impl Topology {
         self.route_changes.take()
     }
 
+    /// The neighbours that have moved to another hardware address since the last call.
+    pub fn take_moved(&mut self) -> Vec<Moved> {
+        self.addresses.take()
+    }
+
+    fn note_address(&mut self, neighbour: &NeighbourMessage) {
+        if let Some(hop) = self.hop(neighbour) {
+            self.addresses.note(hop, neighbour);
+        }
+    }
+
     /// A route is nothing to the engine: only what changed is remembered.
     fn note_route(&mut self, route: &RouteMessage, removed: bool) -> Vec<Input> {
         let links = &self.links;
@@ -131,7 +147,9 @@ impl Topology {
     /// # Errors
     /// When netlink refuses.
     pub async fn neighbours(&self, hops: &BTreeSet<NextHop>) -> anyhow::Result<Vec<Input>> {
-        self.read_neighbours(Some(hops)).await
+        let mut inputs = self.read_neighbours().await?.1;
+        inputs.retain(|input| matches!(input, Input::Neighbour(hop, _) if hops.contains(hop)));
+        Ok(inputs)
     }
 
     /// The next hop of a connection as the routing table has it now, for connections whose route
@@ -161,6 +179,9 @@ impl Topology {
         if sample.mark != 0 {
             message.attributes.push(RouteAttribute::Mark(sample.mark));
         }
+        if let Some(device) = sample.device {
+            message.attributes.push(RouteAttribute::Oif(device.0));
+        }
         let routes: Vec<_> = self
             .handle
             .route()
@@ -179,7 +200,7 @@ impl Topology {
         let before = std::mem::take(&mut self.links);
         let read = async {
             let mut inputs = self.read_links().await?;
-            inputs.extend(self.read_neighbours(None).await?);
+            inputs.extend(self.read_all_neighbours().await?);
             anyhow::Ok(inputs)
         };
         match tokio::time::timeout(PATIENCE, read).await {
@@ -209,21 +230,18 @@ impl Topology {
         Ok(inputs)
     }
 
-    async fn read_neighbours(
-        &self,
-        only: Option<&BTreeSet<NextHop>>,
-    ) -> anyhow::Result<Vec<Input>> {
-        let all = collect(self.handle.neighbours().get().execute())
+    async fn read_all_neighbours(&mut self) -> anyhow::Result<Vec<Input>> {
+        let (all, inputs) = self.read_neighbours().await?;
+        all.iter().for_each(|it| self.note_address(it));
+        Ok(inputs)
+    }
+
+    async fn read_neighbours(&self) -> anyhow::Result<(Vec<NeighbourMessage>, Vec<Input>)> {
+        let all: Vec<_> = collect(self.handle.neighbours().get().execute())
             .await
             .context("cannot list neighbours")?;
-        Ok(all
-            .iter()
-            .filter_map(|neighbour| self.neighbour(neighbour))
-            .filter(|input| match (input, only) {
-                (Input::Neighbour(hop, _), Some(only)) => only.contains(hop),
-                _ => true,
-            })
-            .collect())
+        let inputs = all.iter().filter_map(|it| self.neighbour(it)).collect();
+        Ok((all, inputs))
     }
 
     /// A link was added or changed; whoever names it as its VRF changes too.

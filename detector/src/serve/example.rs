@@ -57,6 +57,7 @@ pub(crate) fn stall(id: u64, age: u64, cause: Cause) -> Stall {
         tcp_state: TcpState::Established,
         next_hop: None,
         mark: 0,
+        device: None,
         uid: 101,
         inode: Some(id),
         snd_una: 1,

@@ -7,7 +7,7 @@ use lab::{Direction, Fault, Load, Plan, SocketOptions};
 use super::{round_trips_are_known, ss, turns_bad};
 use crate::world::{SOON, World, all_quiet};
 
-/// Trap: thin streams, whose back-off stays zero for six timeouts.
+/// Trap: thin streams, short limits of programs: the back-off stays zero for six timeouts.
 #[test]
 fn timeouts_that_do_not_back_off_are_counted_all_the_same() {
     let Some(mut world) = World::new(2) else {
@@ -43,7 +43,7 @@ fn timeouts_that_do_not_back_off_are_counted_all_the_same() {
     world.recovers(1);
 }
 
-/// Trap: programs with a short limit of their own, whose connections die before many are stalled.
+/// Trap: thin streams, short limits of programs: connections die before many are stalled.
 #[test]
 fn connections_that_give_up_after_two_seconds_and_come_again_are_noticed() {
     let Some(mut world) = World::new(2) else {
@@ -84,7 +84,8 @@ fn farewells(world: &mut World, upstream: usize, destinations: u8) -> usize {
     }))
 }
 
-/// Trap: connections that no process holds any more, with data outstanding: half a voice each.
+/// Trap: closing connections, orphans: no process holds them any more, and data is outstanding:
+/// half a voice each.
 #[test]
 fn four_destinations_of_orphans_are_too_few_and_sixteen_are_enough() {
     let Some(mut world) = World::new(3) else {
@@ -119,7 +120,7 @@ fn four_destinations_of_orphans_are_too_few_and_sixteen_are_enough() {
     }
 }
 
-/// Trap: the leavings of short connections, which a sweep comes across in thousands.
+/// Trap: time-wait and request sockets: a sweep comes across them in thousands.
 #[test]
 fn thousands_of_closed_connections_are_not_counted_as_established() {
     let Some(mut world) = World::new(2) else {
@@ -142,7 +143,8 @@ fn thousands_of_closed_connections_are_not_counted_as_established() {
     });
 }
 
-/// Trap: half-open connections from outside, whose last packet of the handshake never comes.
+/// Trap: scanners, half-open connections, clients that walk away: the last packet of the handshake
+/// never comes.
 #[test]
 fn half_open_connections_are_nobodys_fault_and_not_established() {
     let Some(mut world) = World::new(2) else {

@@ -7,7 +7,7 @@ use lab::{Direction, Family, Fault, Load, Partial, Plan};
 use super::{excluded, in_full, round_trips_are_known, steady, turns_bad};
 use crate::world::{SOON, World, all_quiet, others_are_fine};
 
-/// Trap: tiny samples, where one of one is 100 %.
+/// Trap: tiny samples, nights: one of one is 100 %.
 #[test]
 fn two_dead_destinations_are_too_little_to_judge_and_four_are_enough() {
     let Some(mut world) = World::new(3) else {
@@ -56,7 +56,7 @@ fn a_popular_remote_is_down() -> Option<World> {
     Some(world)
 }
 
-/// Trap: a popular remote is down, and everybody talks to it.
+/// Trap: a popular site that is down: everybody talks to it.
 #[test]
 fn destinations_dead_through_every_upstream_are_nobodys_fault() {
     let Some(world) = a_popular_remote_is_down() else {
@@ -69,7 +69,8 @@ fn destinations_dead_through_every_upstream_are_nobodys_fault() {
     });
 }
 
-/// Trap: the same, and then one of the upstreams dies: what was excused by it stays excused.
+/// Trap: a popular site that is down: then one of the upstreams dies, and what was excused by it
+/// stays excused.
 #[test]
 fn destinations_dead_through_every_upstream_hide_no_black_hole_and_make_none() {
     let Some(world) = a_popular_remote_is_down() else {
@@ -83,7 +84,8 @@ fn destinations_dead_through_every_upstream_hide_no_black_hole_and_make_none() {
     });
 }
 
-/// Trap: peers that walk away, each for itself, and stay stalled for a quarter of an hour.
+/// Trap: scanners, half-open connections, clients that walk away: they stay stalled for a quarter
+/// of an hour.
 #[test]
 fn peers_that_walk_away_one_by_one_are_no_event_and_as_many_at_once_are() {
     let Some(mut world) = World::new(2) else {
@@ -110,7 +112,7 @@ fn peers_that_walk_away_one_by_one_are_no_event_and_as_many_at_once_are() {
     turns_bad(&world, "provider-a", "blackhole");
 }
 
-/// Trap: one of several equal paths behind the router is dead, and every destination is reached all
+/// Trap: one of several paths behind the router: it is dead, and every destination is reached all
 /// the same.
 #[test]
 fn one_dead_path_of_four_behind_the_router_is_found() {
@@ -129,7 +131,8 @@ fn one_dead_path_of_four_behind_the_router_is_found() {
     assert!(2 * hanging < 96, "most do well: {}", status.summary());
 }
 
-/// Trap: the same, in the small: single connections that hang while their siblings do well.
+/// Trap: one of several paths behind the router: single connections that hang while their siblings
+/// do well.
 #[test]
 fn two_connections_that_hang_are_not_a_path() {
     let Some(mut world) = World::new(2) else {

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::world::{World, all_quiet, it_works};
 
-/// Trap: a daemon that gets no processor time, and wakes up to timers that all ran out.
+/// Trap: a daemon without processor time: it wakes up to timers that all ran out.
 #[test]
 fn a_daemon_that_was_stopped_for_a_while_sees_what_is_and_not_what_it_missed() {
     let Some(mut world) = World::new(3) else {
@@ -42,7 +42,7 @@ fn a_daemon_that_was_stopped_for_a_while_sees_what_is_and_not_what_it_missed() {
     );
 }
 
-/// Trap: what the host says to itself, through loopback or to its own addresses.
+/// Trap: connections within the host: through loopback or to its own addresses.
 #[test]
 fn connections_within_the_host_are_no_upstream_even_when_they_are_dropped() {
     let Some(mut world) = World::new(2) else {

@@ -9,7 +9,7 @@ use lab::{
 use super::{is_bad, round_trips_are_known, steady, turns_bad};
 use crate::world::{RECOVERY, SOON, START, World, all_quiet, it_works};
 
-/// Trap: a peer on the link itself, beside the provider's router: its own next hop.
+/// Trap: peers on the link itself: they have their own next hop, beside the provider's router.
 #[test]
 fn peers_on_the_link_that_die_are_not_the_provider_behind_it() {
     let Some(mut world) = World::new(2) else {
@@ -48,7 +48,7 @@ fn peers_on_the_link_that_die_are_not_the_provider_behind_it() {
     turns_bad(&world, "provider-b", "blackhole");
 }
 
-/// Trap: marks and devices that choose another uplink than the routes say.
+/// Trap: marks, devices, source rules, VRFs: another uplink than the routes say.
 #[test]
 fn marked_and_bound_connections_belong_to_the_uplink_that_they_take() {
     let Some(mut world) = World::new(3) else {
@@ -75,6 +75,44 @@ fn marked_and_bound_connections_belong_to_the_uplink_that_they_take() {
     }
 }
 
+/// Trap: marks, devices, source rules, VRFs: they are bound to a device that nothing else tells,
+/// and the kernel has forgotten their route.
+#[test]
+fn bound_connections_stuck_before_the_start_belong_to_the_uplink_that_they_take() {
+    let Some(mut world) = World::new(3) else {
+        return;
+    };
+    let [a, _, c] = &world.lab.upstreams[..] else {
+        unreachable!("there are three")
+    };
+    // An address of no uplink, so that it does not tell the way either.
+    let own = "10.55.0.1";
+    let (host, net) = (&world.lab.host, &world.lab.net);
+    it_works(host.ip(&format!(
+        "address add {own}/32 dev lo\nrule add oif wan3 lookup 102\n"
+    )));
+    it_works(net.ip(&format!("route add {own}/32 via 100.64.2.1\n")));
+    it_works(
+        c.router
+            .ip(&format!("route add {own}/32 via {}\n", c.local)),
+    );
+    let plan = Plan::new(a, 0..20, Load::STEADY).from(own.parse().expect("an address"));
+    let bound = world.plan(&plan.with(SocketOptions {
+        device: Some("wan3"),
+        ..SocketOptions::default()
+    }));
+    round_trips_are_known(&world, bound, 20);
+    world.break_(2, Fault::Blackhole(Direction::Both));
+    // Past six seconds the kernel forgets the route of what is stuck.
+    std::thread::sleep(Duration::from_secs(9));
+    world.watch();
+    turns_bad(&world, "provider-c", "blackhole");
+    let gateway = Some(world.lab.upstreams[2].gateway.to_string());
+    let stalls = world.stalls(&[]);
+    assert!(stalls.len() >= 18, "only {} are listed", stalls.len());
+    assert!(stalls.iter().all(|it| it.nexthop == gateway), "{stalls:?}");
+}
+
 /// A host whose route to all destinations has two next hops, chosen by addresses and ports.
 fn two_next_hops() -> Option<World> {
     let mut world = World::new(2)?;
@@ -96,7 +134,7 @@ fn two_next_hops() -> Option<World> {
     Some(world)
 }
 
-/// Trap: a route with two next hops, of which a look-up says either.
+/// Trap: routes with several next hops: a look-up says either.
 #[test]
 fn of_two_next_hops_of_one_route_the_dead_one_is_named() {
     let Some(mut world) = two_next_hops() else {
@@ -124,7 +162,7 @@ fn of_two_next_hops_of_one_route_the_dead_one_is_named() {
     world.until(RECOVERY, "both are ok again", all_quiet);
 }
 
-/// Trap: the same two next hops under one name, where every destination does well in part.
+/// Trap: routes with several next hops: under one name, where every destination does well in part.
 #[test]
 fn an_upstream_with_one_dead_next_hop_of_two_is_bad() {
     let Some(mut world) = two_next_hops() else {

@@ -7,7 +7,7 @@ use lab::{Direction, Fault};
 use super::{in_full, steady};
 use crate::world::{SOON, World, it_works, others_are_fine};
 
-/// Trap: flapping, and a storm of alarms.
+/// Trap: flapping: a storm of alarms.
 #[test]
 fn an_upstream_that_flaps_is_told_a_handful_of_times_and_right_in_the_end() {
     let Some(world) = World::healthy() else {
@@ -63,13 +63,13 @@ fn is_called_lossy(share: u8, limit: Duration) {
     world.until(2 * SOON, "it is ok again", |status| status.state == "ok");
 }
 
-/// Trap: a link that lets most packets through and yet makes everything crawl.
+/// Trap: brown-outs: most packets pass, and yet everything crawls.
 #[test]
 fn a_third_of_the_packets_lost_is_called_loss() {
     is_called_lossy(30, Duration::from_secs(15));
 }
 
-/// Trap: the same, less so; it takes longer to tell from bad weather.
+/// Trap: brown-outs: less so; it takes longer to tell from bad weather.
 #[test]
 fn a_fifth_of_the_packets_lost_is_called_loss_in_the_end() {
     if in_full() {
@@ -77,7 +77,7 @@ fn a_fifth_of_the_packets_lost_is_called_loss_in_the_end() {
     }
 }
 
-/// Trap: congestion and bad weather, where everything is slow and nothing is broken.
+/// Trap: brown-outs: bad weather, where everything is slow and nothing is broken.
 #[test]
 fn a_twentieth_of_the_packets_lost_is_no_alarm() {
     let Some(mut world) = World::new(2) else {

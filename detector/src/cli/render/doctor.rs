@@ -10,7 +10,12 @@ use crate::{
     serve::words::{clean, count},
 };
 
-/// A row per item, then what is missing.
+/// What no kernel shows.
+const UNSEEN: &str = "Not seen on any kernel: QUIC and other UDP; TCP stacks outside the kernel; what \
+                      this host forwards for others; connections in other network namespaces than \
+                      the daemon's (containers with their own).\n";
+
+/// A row per item, then what is missing, then what is never seen.
 pub(in crate::cli) fn doctor(checks: &[Check]) -> String {
     let rows = checks.iter().map(|it| {
         let verdict = match (it.ok, it.required) {
@@ -33,6 +38,8 @@ pub(in crate::cli) fn doctor(checks: &[Check]) -> String {
     for check in checks.iter().filter(|it| !it.ok) {
         text.push_str(&missing(check));
     }
+    text.push('\n');
+    text.push_str(UNSEEN);
     text.push('\n');
     text.push_str(&conclusion(checks));
     text

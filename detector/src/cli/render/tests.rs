@@ -349,6 +349,7 @@ fn ids_are_recognised() {
     }
 }
 
+/// Trap: kTLS, QUIC and other stacks: what is never seen is said, too.
 #[test]
 fn doctor_says_what_is_lost() {
     let check = |feature: &str, ok: bool, required: bool| Check {

@@ -157,6 +157,7 @@ fn some_of_each_site_down_is_the_upstream() {
         .expect_state("a", State::Degraded);
 }
 
+/// Trap: suspended hosts, clocks that are set.
 #[test]
 fn what_began_to_wait_before_a_suspension_is_nobodys_fault() {
     let mut world = two();

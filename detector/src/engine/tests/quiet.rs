@@ -125,6 +125,7 @@ fn ordinary_congestion_is_silent() {
         .expect(&["3s a Idle->Ok"]);
 }
 
+/// Trap: a link that pauses.
 #[test]
 fn a_hiccup_of_half_a_second_is_forgiven() {
     let mut world = World::new().open("a", 0..40, 2).run(60);
@@ -136,6 +137,7 @@ fn a_hiccup_of_half_a_second_is_forgiven() {
     world.expect(&["3s a Idle->Ok"]);
 }
 
+/// Trap: senders with nothing to send.
 #[test]
 fn a_connection_that_speaks_rarely_has_no_vote_meanwhile() {
     let world = World::new().open_paced("a", 0..20, 1, 60).run(600);

@@ -243,6 +243,7 @@ fn every_input_is_read_back_as_it_was_written() {
         origin: Origin::Timeout,
         tcp_state: TcpState::LastAck,
         remote: "[2001:db8::1]:25".parse().unwrap(),
+        device: Some(IfIndex(u32::MAX)),
         inode: Some(u64::MAX),
         head: Some(1),
         srtt: Some(Duration::from_nanos(1)),

@@ -21,6 +21,7 @@ pub(in crate::engine) fn any() -> Sample {
         tcp_state: TcpState::Established,
         next_hop: Some(world::hop(0)),
         mark: 0,
+        device: None,
         uid: 0,
         inode: None,
         snd_una: 1,

@@ -4,8 +4,14 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::world::World;
-use crate::model::{ConnectionId, Input, State, Sweep, Transition};
+use super::{
+    samples,
+    world::{World, hop},
+};
+use crate::{
+    engine::{Engine, Settings},
+    model::{ConnectionId, Input, LOOPBACK, NextHop, Sample, State, Sweep, Transition},
+};
 
 fn outage(configure: impl Fn(&mut World)) -> World {
     let mut world = World::new();
@@ -28,6 +34,7 @@ fn states(world: &World) -> Vec<String> {
         .collect()
 }
 
+/// Trap: a walk that is no snapshot.
 #[test]
 fn entries_that_come_twice_or_not_at_all_change_nothing() {
     assert_eq!(
@@ -36,6 +43,7 @@ fn entries_that_come_twice_or_not_at_all_change_nothing() {
     );
 }
 
+/// Trap: lost events.
 #[test]
 fn lost_events_cost_latency_and_nothing_else() {
     assert_eq!(
@@ -106,6 +114,53 @@ fn connections_without_a_known_route_are_asked_for_and_told() {
     world.looks_up_routes = true;
     let world = world.run(5).expect_state("b", State::Failing);
     assert!(world.stalls().iter().all(|stall| stall.upstream == "b"));
+}
+
+#[test]
+fn what_stays_within_the_host_is_asked_for_once() {
+    let stuck = Sample {
+        unacked: 500,
+        packets_out: 1,
+        timeouts: 5,
+        next_hop: None,
+        ..samples::any()
+    };
+    let settings = Settings {
+        stall_after: Duration::from_secs(3),
+        ignore: Vec::new(),
+        rules: Vec::new(),
+    };
+    let mut engine = Engine::new(settings, stuck.at);
+    // Whether it is asked for after a sweep that shows it like this.
+    let mut asked_for = |seconds, next_hop| {
+        let at = stuck.at.after(Duration::from_secs(seconds));
+        let samples = vec![Sample {
+            at,
+            next_hop,
+            ..stuck.clone()
+        }];
+        let sweep = Sweep {
+            samples,
+            ..Sweep::default()
+        };
+        engine.handle(at, Input::Sweep(sweep));
+        let asked = engine.without_route().count() > 0;
+        if asked {
+            let loopback = NextHop {
+                interface: LOOPBACK,
+                gateway: None,
+                ..hop(0)
+            };
+            engine.handle(at, Input::Route(stuck.id, loopback));
+        }
+        asked
+    };
+    assert!(asked_for(0, None));
+    for seconds in 1..20 {
+        assert!(!asked_for(seconds, None), "the answer is remembered");
+    }
+    assert!(!asked_for(20, Some(hop(0))), "it has a route, and leaves");
+    assert!(!asked_for(21, None), "which is remembered as well");
 }
 
 #[test]

@@ -764,6 +764,7 @@ impl World {
             tcp_state: TcpState::Established,
             next_hop: cached(conn),
             mark: 0,
+            device: None,
             uid: 1000,
             inode: Some(10_000 + conn.id),
             snd_una: isn.wrapping_add(conn.una as u32),

@@ -145,7 +145,9 @@ fn what_is_zero_in_the_kernel_and_unknown_to_us() {
         (sample.send_error, sample.user_timeout, sample.stuck_since),
         (None, None, None)
     );
+    assert_eq!(sample.device, None);
     let sample = decoded(RawSock {
+        bound_dev_if: 3,
         inode: 4,
         head_len: 1448,
         srtt_us: 160_000,
@@ -155,6 +157,7 @@ fn what_is_zero_in_the_kernel_and_unknown_to_us() {
     });
     assert_eq!((sample.inode, sample.head), (Some(4), Some(1448)));
     assert_eq!(sample.srtt, Some(Duration::from_millis(20)));
+    assert_eq!(sample.device, Some(IfIndex(3)));
     assert_eq!(sample.send_error, Some(16));
     assert_eq!(sample.user_timeout, Some(Duration::from_millis(1500)));
     for no_error in [16, i32::MIN] {

@@ -98,6 +98,7 @@ fn what_has_vanished_has_no_gauges() {
     assert!(left.is_empty(), "{left:?}");
 }
 
+/// Trap: labels without end.
 #[test]
 fn counters_of_upstreams_that_come_and_go_do_not_pile_up() {
     let metrics = Metrics::new().expect("valid");
