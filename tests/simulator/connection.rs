@@ -139,6 +139,7 @@ impl Connection {
             turns_at: NEVER,
             stamp: 0,
         };
+        connection.sender.answered = plan.answer > 0.0;
         match plan.manner {
             Manner::Rest => {}
             Manner::SlowReader => {

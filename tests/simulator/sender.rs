@@ -2,7 +2,8 @@
 //!
 //! Modelled: segments with selective acknowledgements, loss found by time (RACK), the tail loss
 //! probe, the retransmission timer with its doublings, the window-probe timer, duplicates that the
-//! peer reports. Not modelled: reordering, Nagle, pacing, undo of needless repetitions.
+//! peer reports, answers that the peer repeats until they arrive. Not modelled: reordering, Nagle,
+//! pacing, undo of needless repetitions.
 
 use std::collections::VecDeque;
 
@@ -56,6 +57,8 @@ struct Ack {
     duplicates: u32,
     /// When that was sent which it answers.
     sent_at: Nanos,
+    /// It comes with an answer that the peer had to repeat.
+    repeated: bool,
 }
 
 /// Congestion state.
@@ -112,6 +115,8 @@ pub struct Sender {
     pub ack_fate: bool,
     /// The peer reads.
     pub window_open: bool,
+    /// The peer answers what it has read, and repeats its answers until they arrive.
+    pub answered: bool,
     /// No process holds the socket.
     pub orphan: bool,
     /// Bytes acknowledged.
@@ -162,6 +167,7 @@ impl Sender {
             fate: None,
             ack_fate: false,
             window_open: true,
+            answered: false,
             orphan: false,
             una: 0,
             srtt: 0,
@@ -276,6 +282,7 @@ impl Sender {
             upto: self.arrivals,
             duplicates: 0,
             sent_at,
+            repeated: false,
         });
         self.timer = Some((sent_at + self.rto, Timer::Retransmission));
     }

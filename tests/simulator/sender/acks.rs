@@ -2,12 +2,16 @@
 
 use super::{
     super::{Nanos, random::Random, way::Way},
-    Ack, Burst, LARGEST_WINDOW, Mode, Sender, Timer,
+    Ack, Burst, LARGEST_WINDOW, Mode, RTO_MIN, Sender, Timer,
 };
+
+/// Doublings of the peer's timer after which its next copy does not matter any more.
+const COPIES: u32 = 8;
 
 impl Sender {
     /// The peer acknowledges every second segment, and each that it has already at once. What an
-    /// acknowledgement says, the next says too: only the last ones matter.
+    /// acknowledgement says, the next says too: only the last ones matter. The very last comes with
+    /// the answer, where there is one.
     pub(super) fn answer(&mut self, burst: &Burst, now: Nanos, way: &Way, random: &mut Random) {
         if way.block.is_some() {
             return;
@@ -19,6 +23,7 @@ impl Sender {
         }
         let mut upto = (duplicates > 0).then_some(self.arrivals);
         let mut missed = 0;
+        let complete = self.answered && burst.arrived > 0 && self.has_all_arrived();
         while upto.is_none() && missed < burst.arrived {
             if lost(&mut self.ack_fate) {
                 missed += 2;
@@ -26,17 +31,52 @@ impl Sender {
                 upto = Some(self.arrivals - missed);
             }
         }
+        if complete && upto != Some(self.arrivals) {
+            self.answer_again(now, way, random);
+        }
         let Some(upto) = upto else {
             return;
         };
         let late = (way.rtt as f64 * way.jitter * random.share()) as Nanos;
-        let earliest = self.acks.back().map_or(0, |ack| ack.at);
-        self.acks.push_back(Ack {
+        let before = self.acks.iter().rev().find(|ack| !ack.repeated);
+        let earliest = before.map_or(0, |ack| ack.at);
+        self.put(Ack {
             at: (now + way.rtt + late).max(earliest),
             upto,
             duplicates,
             sent_at: now,
+            repeated: false,
         });
+    }
+
+    /// The answer is lost; the peer's loss probe and its timeouts repeat it, and with it what it
+    /// acknowledges. What the peer is told in turn always arrives.
+    fn answer_again(&mut self, now: Nanos, way: &Way, random: &mut Random) {
+        let mut after = 2 * way.rtt + RTO_MIN;
+        for doublings in 0..COPIES {
+            if !random.chance(way.ack_loss) {
+                break;
+            }
+            after += (way.rtt + RTO_MIN) << doublings;
+        }
+        let at = now + way.rtt + after;
+        self.put(Ack {
+            at,
+            upto: self.arrivals,
+            duplicates: 0,
+            sent_at: at - way.rtt,
+            repeated: true,
+        });
+    }
+
+    /// In the order in which they arrive.
+    fn put(&mut self, ack: Ack) {
+        let place = self.acks.partition_point(|it| it.at <= ack.at);
+        self.acks.insert(place, ack);
+    }
+
+    fn has_all_arrived(&self) -> bool {
+        self.sent == self.queue.len() && self.queue.iter().all(|it| it.arrived > 0)
     }
 
     /// Takes in what has come back until `now`; whether the first segment moved.
@@ -44,6 +84,10 @@ impl Sender {
         let mut moved = false;
         while let Some(ack) = self.acks.front().copied().filter(|ack| ack.at <= now) {
             self.acks.pop_front();
+            // It was not on its way yet when the way was closed.
+            if ack.repeated && way.block.is_some() {
+                continue;
+            }
             moved |= self.take(ack, now, way, random);
         }
         moved

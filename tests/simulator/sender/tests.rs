@@ -129,6 +129,45 @@ fn duplicates_are_reported_when_acknowledgements_vanish_and_only_then() {
     assert!(of(0.3, 0.0) < of(0.0, 0.3) / 10, "{}", of(0.3, 0.0));
 }
 
+/// Measured with half of the acknowledgements lost, where peers answer: no connection of 40 had two
+/// timeouts in a row at most moments. Where they do not, timeouts double as if all were lost.
+#[test]
+fn answers_that_peers_repeat_keep_conversations_going() {
+    let stuck = |answered| {
+        let lossy = Way {
+            ack_loss: 0.5,
+            ..way(MILLISECOND)
+        };
+        let mut moments = 0;
+        for seed in 0..200 {
+            let mut run = Run::new(lossy, 4_000, 250 * MILLISECOND, seed);
+            run.sender.answered = answered;
+            run.until(START + 20 * SECOND);
+            moments += u32::from(run.sender.timeouts >= 2);
+        }
+        moments
+    };
+    let (with, without) = (stuck(true), stuck(false));
+    assert!(with < 20 && without > 2 * with, "{with} and {without}");
+}
+
+#[test]
+fn an_answer_that_is_to_be_repeated_does_not_arrive_through_a_hole() {
+    let silent = Way {
+        ack_loss: 1.0,
+        ..way(20 * MILLISECOND)
+    };
+    let mut run = Run::new(silent, 300, 10_000 * SECOND, 1);
+    run.sender.answered = true;
+    run.until(START + 50 * MILLISECOND);
+    run.way = Way {
+        block: Some(Block::Hole),
+        ..way(20 * MILLISECOND)
+    };
+    run.until(START + 200 * SECOND);
+    assert_eq!(run.sender.una, 0);
+}
+
 #[test]
 fn a_closed_window_is_probed_and_the_peer_answers() {
     let clear = way(20 * MILLISECOND);
