@@ -4,6 +4,7 @@
 //! |---|---|
 //! | 7 | messages: a length in four bytes and that many bytes, answered by `ok` |
 //! | 9 | discard |
+//! | 10 | exchanges: the lengths of message and answer in four bytes each, the message; that answer |
 //! | 19 | a stream that never ends, in full segments |
 //! | 20 | a stream of four seconds, whose last segment is not full; then nothing |
 //! | 25 | mail: greeting, commands, a body of a given length |
@@ -34,6 +35,8 @@ use crate::namespace::Namespace;
 pub const MESSAGES: u16 = 7;
 /// Discard.
 pub const DISCARD: u16 = 9;
+/// Exchanges.
+pub const EXCHANGES: u16 = 10;
 /// A stream that never ends.
 pub const STREAM: u16 = 19;
 /// A stream that ends.
@@ -47,6 +50,8 @@ pub const SATED: u16 = 82;
 /// Never answers.
 pub const MUTE: u16 = 8080;
 
+/// Bytes of the two lengths in front of an exchange; they are part of its message.
+pub(crate) const EXCHANGE_HEAD: u64 = 8;
 /// Data of a full segment: over IPv4, of 1500 bytes, with timestamps.
 const FULL_SEGMENT: usize = 1448;
 /// Nothing that a client does takes longer; what does is a client that vanished.
@@ -97,7 +102,9 @@ fn serve(
     ready: &mpsc::Sender<Result<()>>,
 ) {
     runtime.block_on(async {
-        for port in [MESSAGES, DISCARD, STREAM, REPLY, MAIL, DEAF, SATED, MUTE] {
+        for port in [
+            MESSAGES, DISCARD, EXCHANGES, STREAM, REPLY, MAIL, DEAF, SATED, MUTE,
+        ] {
             match listen(port) {
                 Ok(listener) => drop(tokio::spawn(accept(listener, port))),
                 Err(error) => return drop(ready.send(Err(error))),
@@ -139,6 +146,7 @@ async fn accept(listener: TcpListener, port: u16) {
 async fn talk(mut stream: TcpStream, port: u16) -> io::Result<()> {
     match port {
         MESSAGES => messages(&mut stream).await?,
+        EXCHANGES => exchanges(&mut stream).await?,
         MAIL => mail(&mut stream).await?,
         STREAM => pour(&mut stream, u32::MAX).await?,
         REPLY => {
@@ -165,6 +173,16 @@ async fn messages(stream: &mut TcpStream) -> io::Result<()> {
     while let Ok(length) = stream.read_u32().await {
         swallow(stream, length.into()).await?;
         stream.write_all(b"ok").await?;
+    }
+    Ok(())
+}
+
+/// Answers messages at the length that they ask for, until the client closes.
+async fn exchanges(stream: &mut TcpStream) -> io::Result<()> {
+    while let Ok(length) = stream.read_u32().await {
+        let answer = stream.read_u32().await?;
+        swallow(stream, u64::from(length).saturating_sub(EXCHANGE_HEAD)).await?;
+        stream.write_all(&vec![0; answer as usize]).await?;
     }
     Ok(())
 }
