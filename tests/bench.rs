@@ -8,6 +8,8 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+#[path = "bench/agree.rs"]
+mod agree;
 #[path = "bench/detect.rs"]
 mod detect;
 #[path = "bench/holder.rs"]
@@ -32,6 +34,8 @@ struct Arguments {
 /// What to measure.
 #[derive(Debug, Subcommand)]
 enum Subject {
+    /// The same scenarios in the laboratory and in virtual time, side by side
+    Agree(agree::Options),
     /// From the fault to the verdict, and from the repair to the all-clear
     Detect(detect::Options),
     /// What the daemon costs with many connections at rest
@@ -60,6 +64,7 @@ fn main() -> ExitCode {
 fn measure(subject: &Subject) -> Result<bool> {
     lab::signal::watch()?;
     match subject {
+        Subject::Agree(options) => agree::run(options),
         Subject::Detect(options) => detect::run(options),
         Subject::Idle(options) => idle::run(options),
         Subject::Judge(options) => judge::run(options),

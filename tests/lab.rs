@@ -2,7 +2,7 @@
 //!
 //! Everything lives in network namespaces of its own and is gone when the [`Lab`] is dropped.
 //! Read in this order: [`network`] (what stands), [`fault`] (what breaks), [`traffic`] (who talks),
-//! [`daemon`] (who watches).
+//! [`daemon`] (who watches), [`staged`] (a scenario file from beginning to end).
 
 #[path = "lab/client.rs"]
 mod client;
@@ -27,13 +27,15 @@ pub mod server;
 #[path = "lab/signal.rs"]
 pub mod signal;
 pub mod simulator;
+#[path = "lab/staged.rs"]
+pub mod staged;
 #[path = "lab/status.rs"]
 pub mod status;
 #[path = "lab/traffic.rs"]
 pub mod traffic;
 
 pub use daemon::{Daemon, Options};
-pub use fault::{Direction, Fault};
+pub use fault::{Direction, Fault, Only};
 pub use network::{Family, Lab, Upstream};
 pub use options::SocketOptions;
 pub use partial::Partial;

@@ -27,6 +27,8 @@ mod old;
 mod recording;
 #[path = "laboratory/rubbish.rs"]
 mod rubbish;
+#[path = "laboratory/scenarios.rs"]
+mod scenarios;
 #[path = "laboratory/scope.rs"]
 mod scope;
 #[path = "laboratory/sensors.rs"]

@@ -16,19 +16,19 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lab::simulator::{
     Nanos, SECOND,
     run::{self, Outcome, Peace},
-    scenario::Scenario,
+    scenario::{self, Scenario},
 };
 
 use row::Row;
 
 #[path = "judge/page.rs"]
-mod page;
+pub(crate) mod page;
 #[path = "judge/picture.rs"]
-mod picture;
+pub(crate) mod picture;
 #[path = "judge/row.rs"]
-mod row;
+pub(crate) mod row;
 #[path = "judge/table.rs"]
-mod table;
+pub(crate) mod table;
 
 /// One run in peace lasts so long.
 const PEACE: Nanos = 1800 * SECOND;
@@ -58,7 +58,7 @@ pub(crate) struct Options {
     #[arg(long, conflicts_with_all = ["scenario", "quick"])]
     write: bool,
     /// Folder with the scenarios
-    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios"))]
+    #[arg(long, default_value = scenario::FOLDER)]
     scenarios: PathBuf,
 }
 
@@ -99,8 +99,7 @@ fn load(folder: &Path, wanted: Option<&str>) -> Result<Vec<Scenario>> {
     for entry in entries {
         let path = entry?.path();
         if path.extension().is_some_and(|it| it == "toml") {
-            let text = fs::read_to_string(&path)?;
-            scenarios.push(Scenario::parse(&path, &text)?);
+            scenarios.push(Scenario::read(&path)?);
         }
     }
     scenarios.sort_by(|a, b| a.name.cmp(&b.name));
@@ -146,7 +145,7 @@ fn measure(scenario: &Scenario, runs: u64, days: f64) -> Result<Row> {
 
 /// Does the same with the seeds from 0 on, on all processors, until the weights add up to `wanted`;
 /// the results in the order of the seeds, so that they do not depend on the processors.
-fn spread<T: Send>(
+pub(crate) fn spread<T: Send>(
     name: &str,
     wanted: u64,
     one: impl Fn(u64) -> T + Sync,

@@ -340,7 +340,7 @@ impl Drop for Hanging<'_> {
     }
 }
 
-fn add(counter: &AtomicU64) {
+pub(crate) fn add(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 

@@ -26,6 +26,8 @@ pub enum Direction {
 pub enum Fault {
     /// Connections open, then nothing passes; pings do.
     Blackhole(Direction),
+    /// Nothing passes, not even a handshake or a ping.
+    Severed,
     /// This share of the packets of open connections is lost, in per cent; handshakes, pings and
     /// small packets pass.
     EstablishedLoss(u8),
@@ -49,7 +51,7 @@ pub enum Fault {
     OneDestination(u8),
     /// The router is dead: it answers neither ARP nor neighbour discovery, and forwards nothing.
     NeighbourSilent,
-    /// A firewall on the host itself drops what is meant for this upstream's destinations.
+    /// A firewall on the host itself drops what would leave through this upstream.
     LocalFirewall,
     /// The cable is pulled: the host's interface loses its carrier.
     LinkDown,
@@ -59,6 +61,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Blackhole(direction) => write!(f, "black hole{}", toward(*direction)),
+            Self::Severed => f.write_str("nothing passes"),
             Self::EstablishedLoss(share) => {
                 write!(f, "{share} % of open connections' packets lost")
             }
@@ -92,21 +95,62 @@ fn toward(direction: Direction) -> &'static str {
 /// Everything but the two packets with which a connection opens.
 pub(crate) const ESTABLISHED: &str = "meta l4proto tcp tcp flags & syn != syn";
 /// From the host, and to the host.
-const OUT: &str = "oifname core";
-const BACK: &str = "oifname wan";
+pub(crate) const OUT: &str = "oifname core";
+pub(crate) const BACK: &str = "oifname wan";
 /// Acknowledgements without data, and short commands, are smaller.
 const SMALL: u16 = 100;
 
 /// Once in so many segments a hole is made.
 const HOLE_EVERY: u16 = 40;
 
-pub(crate) fn install(lab: &Lab, upstream: &Upstream, fault: Fault) -> Result<()> {
+/// Whom a fault on the way hits; everybody unless given.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Only {
+    /// Those with addresses in one of these prefixes.
+    pub prefixes: Vec<String>,
+    /// One path of several, which the router chooses by the connection's addresses and ports.
+    pub path: Option<Path>,
+}
+
+/// A share of all connections, the same ones in both directions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Path {
+    /// So many of a thousand.
+    pub of_thousand: u16,
+    /// Decides which.
+    pub seed: u32,
+}
+
+impl Only {
+    /// Rules that let all others pass.
+    fn rules(&self) -> String {
+        let mut rules = String::new();
+        if !self.prefixes.is_empty() {
+            let set = self.prefixes.join(", ");
+            rules += &format!("ip saddr != {{ {set} }} ip daddr != {{ {set} }} accept\n");
+        }
+        if let Some(Path { of_thousand, seed }) = self.path {
+            for (way, tuple) in [
+                (OUT, "ip saddr . ip daddr . tcp sport . tcp dport"),
+                (BACK, "ip daddr . ip saddr . tcp dport . tcp sport"),
+            ] {
+                rules +=
+                    &format!("{way} jhash {tuple} mod 1000 seed {seed} >= {of_thousand} accept\n");
+            }
+        }
+        rules
+    }
+}
+
+pub(crate) fn install(lab: &Lab, upstream: &Upstream, fault: Fault, only: &Only) -> Result<()> {
     let router = &upstream.router;
+    let forward = |rules: &str| forward(&format!("{}{rules}", only.rules()));
     match fault {
         Fault::Blackhole(direction) => {
             let way = way(direction);
             router.nft(&forward(&format!("{way} {ESTABLISHED} counter drop")))
         }
+        Fault::Severed => router.nft(&forward("counter drop")),
         Fault::EstablishedLoss(share) => router.nft(&forward(&format!(
             "{ESTABLISHED} meta length > {SMALL} numgen random mod 100 < {share} counter drop"
         ))),
@@ -150,16 +194,15 @@ pub(crate) fn install(lab: &Lab, upstream: &Upstream, fault: Fault) -> Result<()
             lab.host
                 .ip(&format!("neigh flush dev {}\n", upstream.interface))
         }
-        Fault::LocalFirewall => {
-            let (v4, v6) = upstream.aggregates();
-            lab.host.nft(&format!(
-                "table inet {0} {{\n\
-                 chain out {{ type filter hook output priority 0; policy accept;\n\
-                 ip daddr {v4} counter drop; ip6 daddr {v6} counter drop;\n\
-                 }}\n}}\n",
-                host_table(upstream)
-            ))
-        }
+        // Not all packets: without neighbour discovery it would be another fault.
+        Fault::LocalFirewall => lab.host.nft(&format!(
+            "table inet {} {{\n\
+             chain out {{ type filter hook output priority 0; policy accept;\n\
+             oifname {} meta l4proto tcp counter drop;\n\
+             }}\n}}\n",
+            host_table(upstream),
+            upstream.interface
+        )),
         Fault::LinkDown => router.ip("link set wan down\n"),
     }
 }

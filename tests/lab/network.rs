@@ -28,7 +28,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::{
-    fault::{self, Fault},
+    fault::{self, Fault, Only},
     leftovers::{self, PREFIX},
     namespace::{Namespace, delete, feed},
     partial::{self, Partial},
@@ -253,9 +253,14 @@ impl Lab {
     /// Breaks an upstream; an earlier fault of it is repaired first. Gives the time just before
     /// it broke.
     pub fn break_(&self, upstream: usize, fault: Fault) -> Result<Instant> {
+        self.break_for(upstream, fault, &Only::default())
+    }
+
+    /// The same for some only, when the fault is on the way; the others get through.
+    pub fn break_for(&self, upstream: usize, fault: Fault, only: &Only) -> Result<Instant> {
         self.repair(upstream)?;
         let before = Instant::now();
-        fault::install(self, &self.upstreams[upstream], fault)?;
+        fault::install(self, &self.upstreams[upstream], fault, only)?;
         Ok(before)
     }
 

@@ -5,6 +5,7 @@
 //! | 7 | messages: a length in four bytes and that many bytes, answered by `ok` |
 //! | 8 | the same over MPTCP |
 //! | 9 | discard |
+//! | 10 | exchanges: the lengths of message and answer in four bytes each, the message; that answer |
 //! | 19 | a stream that never ends, in full segments |
 //! | 20 | a stream of four seconds, whose last segment is not full; then nothing |
 //! | 25 | mail: greeting, commands, a body of a given length |
@@ -38,6 +39,8 @@ pub const MESSAGES: u16 = 7;
 pub const MULTIPATH: u16 = 8;
 /// Discard.
 pub const DISCARD: u16 = 9;
+/// Exchanges.
+pub const EXCHANGES: u16 = 10;
 /// A stream that never ends.
 pub const STREAM: u16 = 19;
 /// A stream that ends.
@@ -53,10 +56,12 @@ pub const SATED: u16 = 82;
 /// Never answers.
 pub const MUTE: u16 = 8080;
 
-const PORTS: [u16; 10] = [
-    MESSAGES, MULTIPATH, DISCARD, STREAM, REPLY, MAIL, TARPIT, DEAF, SATED, MUTE,
+const PORTS: [u16; 11] = [
+    MESSAGES, MULTIPATH, DISCARD, EXCHANGES, STREAM, REPLY, MAIL, TARPIT, DEAF, SATED, MUTE,
 ];
 
+/// Bytes of the two lengths in front of an exchange; they are part of its message.
+pub(crate) const EXCHANGE_HEAD: u64 = 8;
 /// Data of a full segment: over IPv4, of 1500 bytes, with timestamps.
 const FULL_SEGMENT: usize = 1448;
 /// Nothing that a client does takes longer; what does is a client that vanished.
@@ -162,6 +167,7 @@ async fn accept(listener: TcpListener, port: u16) {
 async fn talk(mut stream: TcpStream, port: u16) -> io::Result<()> {
     match port {
         MESSAGES | MULTIPATH => messages(&mut stream).await?,
+        EXCHANGES => exchanges(&mut stream).await?,
         MAIL => mail(&mut stream).await?,
         TARPIT => tarpit(&mut stream).await?,
         STREAM => pour(&mut stream, u32::MAX).await?,
@@ -189,6 +195,16 @@ async fn messages(stream: &mut TcpStream) -> io::Result<()> {
     while let Ok(length) = stream.read_u32().await {
         swallow(stream, length.into()).await?;
         stream.write_all(b"ok").await?;
+    }
+    Ok(())
+}
+
+/// Answers messages at the length that they ask for, until the client closes.
+async fn exchanges(stream: &mut TcpStream) -> io::Result<()> {
+    while let Ok(length) = stream.read_u32().await {
+        let answer = stream.read_u32().await?;
+        swallow(stream, u64::from(length).saturating_sub(EXCHANGE_HEAD)).await?;
+        stream.write_all(&vec![0; answer as usize]).await?;
     }
     Ok(())
 }

@@ -225,16 +225,25 @@ pub struct Traffic {
 impl Traffic {
     /// Starts it inside a namespace.
     pub fn start(namespace: &Namespace, plan: &Plan) -> Result<Self> {
+        let plan = plan.clone();
+        Self::run(namespace, move |counters| client::start(&plan, counters))
+    }
+
+    /// Starts the tasks that `begin` spawns, inside a namespace.
+    pub(crate) fn run(
+        namespace: &Namespace,
+        begin: impl FnOnce(&Arc<Counters>) + Send + 'static,
+    ) -> Result<Self> {
         let counters = Arc::new(Counters::default());
         let (stop, stopped) = oneshot::channel();
-        let (plan, shared) = (plan.clone(), Arc::clone(&counters));
+        let shared = Arc::clone(&counters);
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let thread = namespace.spawn("lab-client", move || {
             // It runs on this thread, so its sockets are inside.
             runtime.block_on(async {
-                client::start(&plan, &shared);
+                begin(&shared);
                 let _ = time::timeout(LIMIT, stopped).await;
             });
         })?;

@@ -253,13 +253,13 @@ pub(crate) fn it_works<T>(result: Result<T>) -> T {
 }
 
 /// The right to have a laboratory: the machine carries only so many at once.
-struct Turn;
+pub(crate) struct Turn;
 
 static FREE: Mutex<Option<usize>> = Mutex::new(None);
 static RETURNED: Condvar = Condvar::new();
 
 impl Turn {
-    fn wait() -> Self {
+    pub(crate) fn wait() -> Self {
         let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = env::var("TCPSTALL_LAB_PARALLEL")
             .ok()

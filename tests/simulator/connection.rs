@@ -161,6 +161,14 @@ impl Connection {
         (bytes, u64::from(bytes.div_ceil(MSS)))
     }
 
+    /// Whether the answer to a message gets through: a way that is too narrow for large segments is
+    /// so in both directions.
+    fn is_answered(&self, message: u64) -> bool {
+        let bytes = f64::from(self.size(message).0) * self.plan.answer;
+        let segment = (bytes as u32).min(MSS);
+        self.way.limit.is_none_or(|limit| segment <= limit)
+    }
+
     fn row(&self) -> &[u32] {
         let end = self.plan.messages.iter().position(|bytes| *bytes == 0);
         &self.plan.messages[..end.unwrap_or(self.plan.messages.len()).max(1)]
@@ -256,7 +264,10 @@ impl Connection {
             return Some(self.close());
         }
         self.gives_up_at = NEVER;
-        if self.next_message == NEVER && self.plan.manner == Manner::Request {
+        if self.next_message == NEVER
+            && self.plan.manner == Manner::Request
+            && self.is_answered(self.message.wrapping_sub(1))
+        {
             let pause = random.between(0.5, 1.5) * self.plan.every as f64;
             self.next_message = now + pause as Nanos;
         }

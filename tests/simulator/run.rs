@@ -3,19 +3,21 @@
 use detector::model::{Cause, Scope, State};
 
 use super::{
-    Nanos, SECOND, nanos, population,
+    Nanos, SECOND,
+    fault::Fault,
+    nanos, population,
     random::{Random, mix},
     scenario::{Break, Scenario},
     seconds,
     trap::{self, Happening, Trap},
     watcher::Turn,
-    world::START,
+    world::{START, World},
 };
 
 /// Healthy at first, so many seconds.
-const WARM_UP: (f64, f64) = (20.0, 60.0);
+pub const WARM_UP: (f64, f64) = (20.0, 60.0);
 /// The cause may still become clearer for so long.
-const CLEARER: Nanos = 10 * SECOND;
+pub const CLEARER: Nanos = 10 * SECOND;
 /// After the repair the run goes on for so long.
 const AFTERWARDS: Nanos = 60 * SECOND;
 
@@ -59,24 +61,63 @@ pub struct Peace {
     pub upstream_seconds: f64,
 }
 
+/// What breaks in a run, and when.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trouble {
+    /// After the start.
+    pub after: Nanos,
+    /// At which upstreams.
+    pub faults: Vec<(usize, Fault)>,
+}
+
+impl Trouble {
+    /// Draws it. What it hits does not depend on what the population has drawn.
+    pub fn draw(broken: &Break, world: &World, seed: u64, warm_up: (f64, f64)) -> Self {
+        let mut random = Random::new(mix(seed));
+        let after = nanos(random.between(warm_up.0, warm_up.1));
+        let faulty = if broken.everywhere {
+            (0..world.upstreams.len()).collect()
+        } else {
+            vec![random.below(world.upstreams.len())]
+        };
+        let faults = faulty.into_iter().map(|upstream| {
+            let mut fault = broken.draw(&mut random);
+            fault.hit_exactly(&world.reachable[upstream]);
+            (upstream, fault)
+        });
+        Self {
+            after,
+            faults: faults.collect(),
+        }
+    }
+
+    /// The upstreams that break.
+    pub fn faulty(&self) -> Vec<usize> {
+        self.faults.iter().map(|(upstream, _)| *upstream).collect()
+    }
+}
+
 /// Runs a scenario with its fault.
 pub fn with_fault(scenario: &Scenario, broken: &Break, seed: u64, trace: bool) -> Outcome {
+    after(WARM_UP, scenario, broken, seed, trace)
+}
+
+/// The same, healthy for so many seconds at first.
+pub fn after(
+    warm_up: (f64, f64),
+    scenario: &Scenario,
+    broken: &Break,
+    seed: u64,
+    trace: bool,
+) -> Outcome {
     let mut world = population::build(scenario, seed);
     (world.trace, world.watcher.trace) = (trace, trace);
-    // What the fault hits does not depend on what the population has drawn.
-    let mut random = Random::new(mix(seed));
-    let onset = START + nanos(random.between(WARM_UP.0, WARM_UP.1));
+    let trouble = Trouble::draw(broken, &world, seed, warm_up);
+    let (onset, faulty) = (START + trouble.after, trouble.faulty());
     let repair = onset + broken.lasts.0;
-    let faulty = if broken.everywhere {
-        (0..world.upstreams.len()).collect()
-    } else {
-        vec![random.below(world.upstreams.len())]
-    };
-    for upstream in &faulty {
-        let mut fault = broken.draw(&mut random);
-        fault.hit_exactly(&world.reachable[*upstream]);
-        world.plan(onset, Happening::Fault(*upstream, Some(fault)));
-        world.plan(repair, Happening::Fault(*upstream, None));
+    for (upstream, fault) in trouble.faults {
+        world.plan(onset, Happening::Fault(upstream, Some(fault)));
+        world.plan(repair, Happening::Fault(upstream, None));
     }
     let end = repair + AFTERWARDS;
     world.run_until(end);
@@ -97,7 +138,7 @@ pub fn with_fault(scenario: &Scenario, broken: &Break, seed: u64, trace: bool) -
 }
 
 /// What the turns of the upstreams mean when those at `faulty` were broken from `onset` to `repair`.
-fn judged(turns: &[Turn], faulty: &[usize], onset: Nanos, repair: Nanos) -> Outcome {
+pub fn judged(turns: &[Turn], faulty: &[usize], onset: Nanos, repair: Nanos) -> Outcome {
     let mut outcome = Outcome::default();
     let mut bad_until_repair = false;
     for turn in turns {
@@ -157,7 +198,8 @@ pub fn in_peace(scenario: &Scenario, seed: u64, span: Nanos, trace: bool) -> Pea
     }
 }
 
-fn is_bad(state: State) -> bool {
+/// Whether a state is held against an upstream.
+pub fn is_bad(state: State) -> bool {
     match state {
         State::Degraded | State::Failing => true,
         State::Ok | State::Idle => false,

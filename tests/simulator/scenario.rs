@@ -4,10 +4,11 @@
 //! what was expected.
 
 use std::{
-    fmt,
+    fmt, fs,
     path::{Path, PathBuf},
 };
 
+use anyhow::Context as _;
 use detector::model::Cause;
 use serde::Deserialize;
 
@@ -20,6 +21,9 @@ use super::{
 mod value;
 
 pub use value::{Number, Range, Share, Span};
+
+/// Where the files are.
+pub const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
 
 /// A file.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -179,6 +183,24 @@ pub struct Expectation {
 }
 
 impl Scenario {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not understood: which, and where.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = fs::read_to_string(path)
+            .with_context(|| format!("{} cannot be read", path.display()))?;
+        Ok(Self::parse(path, &text)?)
+    }
+
+    /// Reads the file of `tests/scenarios/` that is called so.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn named(name: &str) -> anyhow::Result<Self> {
+        Self::read(&Path::new(FOLDER).join(format!("{name}.toml")))
+    }
+
     /// Understands a file's text.
     ///
     /// # Errors

@@ -197,7 +197,8 @@ impl Sender {
 
     /// Timeout before any doubling (RFC 6298, with Linux' floor under the variation).
     fn first_rto(&self) -> Nanos {
-        (self.srtt + RTO_MIN.max(4 * self.rttvar)).min(RTO_MAX)
+        let rto = self.srtt + RTO_MIN.max(4 * self.rttvar);
+        rto.next_multiple_of(timers::TICK).min(RTO_MAX)
     }
 
     /// Nothing waits and nothing is to come.
@@ -284,7 +285,7 @@ impl Sender {
             sent_at,
             repeated: false,
         });
-        self.timer = Some((sent_at + self.rto, Timer::Retransmission));
+        self.start_over(sent_at);
     }
 
     /// Acknowledgements on their way are lost.
@@ -308,7 +309,8 @@ impl Sender {
     pub fn push(&mut self, now: Nanos, way: &Way, random: &mut Random) {
         if way.block == Some(Block::Local) || !self.window_open {
             if self.sent == 0 && self.is_waiting() && self.timer.is_none() {
-                self.timer = Some((now + self.rto.max(RTO_MIN), Timer::WindowProbe));
+                let at = timers::fires(now, self.rto.max(RTO_MIN));
+                self.timer = Some((at, Timer::WindowProbe));
             }
             return;
         }

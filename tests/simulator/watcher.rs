@@ -76,8 +76,8 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// A daemon that starts now, with the defaults.
-    pub fn new(upstreams: usize, now: Nanos) -> Self {
+    /// A daemon that starts now, with the defaults, and swept so long ago for the last time.
+    pub fn new(upstreams: usize, now: Nanos, swept_ago: Nanos) -> Self {
         let detect = detector::config::Detect::default();
         let settings = Settings {
             stall_after: detect.stall_after,
@@ -88,7 +88,7 @@ impl Watcher {
             engine: Engine::new(settings.clone(), Time(now)),
             settings,
             upstreams,
-            swept_at: now,
+            swept_at: now.saturating_sub(swept_ago),
             deadline: None,
             starved_until: None,
             backlog: Vec::new(),

@@ -14,7 +14,7 @@ use super::{
     connection::{Connection, Event, Life, NEVER, Plan},
     fault::Fault,
     observe::{self, address},
-    random::Random,
+    random::{Random, mix},
     trap::{Happening, Trap},
     watcher::Watcher,
     way::{Block, Way},
@@ -111,6 +111,10 @@ impl World {
         reachable: Vec<Vec<usize>>,
         random: Random,
     ) -> Self {
+        // Not in step with the slots of time in which the engine adds up; from a lot of its own, so
+        // that nobody else draws another.
+        let mut lot = Random::new(mix(random.clone().bits()));
+        let swept_ago = (lot.share() * SECOND as f64) as Nanos;
         Self {
             now: START,
             random,
@@ -123,7 +127,7 @@ impl World {
             queue: BinaryHeap::new(),
             calendar: BTreeMap::new(),
             next_id: 1,
-            watcher: Watcher::new(upstreams, START),
+            watcher: Watcher::new(upstreams, START, swept_ago),
             baselines: Baselines::new(upstreams),
             snapped: Vec::new(),
             radio: 0,

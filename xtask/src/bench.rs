@@ -8,6 +8,8 @@ use crate::{build, command::command, kernel, packages, root::as_root};
 /// What to measure.
 #[derive(Subcommand)]
 pub(crate) enum Subject {
+    /// Whether laboratory and simulator say the same of the same scenarios
+    Agree(Options),
     /// How long it takes to name the upstream at fault
     Detect(Options),
     /// What the daemon costs while nothing is wrong
@@ -30,6 +32,7 @@ pub(crate) struct Options {
 pub(crate) fn task(subject: &Subject) -> Result<()> {
     let (name, options) = match subject {
         Subject::Judge(options) => return judge(options),
+        Subject::Agree(options) => ("agree", options),
         Subject::Detect(options) => ("detect", options),
         Subject::Idle(options) => ("idle", options),
         Subject::Quiet(options) => ("quiet", options),

@@ -1,4 +1,4 @@
-//! The measured part of `docs/judgement.md`.
+//! The measured parts of `docs/judgement.md`.
 
 use std::{fs, io::ErrorKind, path::Path};
 
@@ -10,36 +10,50 @@ use super::{
     table,
 };
 
-/// Around the part that is written here.
-const BEGIN: &str = "<!-- generated: cargo xtask bench judge -->";
+/// The part that is written here.
+const PART: Part = Part("<!-- generated: cargo xtask bench judge -->");
+/// Ends every part.
 const END: &str = "<!-- end -->";
 
 /// Puts the figures into the page and draws the pictures beside it.
 pub(crate) fn write(rows: &[Row], runs: u64, days: f64, folder: &Path) -> Result<()> {
     picture::draw(rows, folder)?;
-    let path = folder.join("judgement.md");
-    let page = match fs::read_to_string(&path) {
-        Ok(page) => page,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            format!("# Judgement\n\n{BEGIN}\n{END}\n")
-        }
-        Err(error) => return Err(error).context(format!("{} cannot be read", path.display())),
-    };
-    let page = with_part(&page, &part(rows, runs, days)).with_context(|| {
-        format!(
-            "{} has no line `{BEGIN}` with a line `{END}` after it: add both where the figures \
-             belong",
-            path.display()
-        )
-    })?;
-    fs::write(&path, page).with_context(|| format!("{} cannot be written", path.display()))
+    PART.write(folder, &part(rows, runs, days))
 }
 
-/// The page with another part between the marks; `None` when it has no marks.
-fn with_part(page: &str, part: &str) -> Option<String> {
-    let (before, rest) = page.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n\n{part}\n{END}{after}"))
+/// A part of the page that a measurement writes, by the line that begins it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part(pub(crate) &'static str);
+
+impl Part {
+    /// Puts another text in its place; all else stays as it is.
+    pub(crate) fn write(self, folder: &Path, text: &str) -> Result<()> {
+        let path = folder.join("judgement.md");
+        let begin = self.0;
+        let page = match fs::read_to_string(&path) {
+            Ok(page) => page,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                format!("# Judgement\n\n{begin}\n{END}\n")
+            }
+            Err(error) => return Err(error).context(format!("{} cannot be read", path.display())),
+        };
+        let page = self.replace(&page, text).with_context(|| {
+            format!(
+                "{} has no line `{begin}` with a line `{END}` after it: add both where the figures \
+                 belong",
+                path.display()
+            )
+        })?;
+        fs::write(&path, page).with_context(|| format!("{} cannot be written", path.display()))
+    }
+
+    /// The page with another text between the marks; `None` when it has no marks.
+    fn replace(self, page: &str, text: &str) -> Option<String> {
+        let begin = self.0;
+        let (before, rest) = page.split_once(begin)?;
+        let (_, after) = rest.split_once(END)?;
+        Some(format!("{before}{begin}\n\n{text}\n{END}{after}"))
+    }
 }
 
 fn part(rows: &[Row], runs: u64, days: f64) -> String {
@@ -69,7 +83,7 @@ fn part(rows: &[Row], runs: u64, days: f64) -> String {
 }
 
 /// A table in Markdown, numbers to the right.
-fn lines(head: &[&str], rows: &[Vec<String>]) -> String {
+pub(crate) fn lines(head: &[&str], rows: &[Vec<String>]) -> String {
     let line = |cells: &mut dyn Iterator<Item = &str>| {
         let cells: Vec<_> = cells.collect();
         format!("| {} |\n", cells.join(" | "))
@@ -88,18 +102,26 @@ fn lines(head: &[&str], rows: &[Vec<String>]) -> String {
 mod tests {
     use super::*;
 
+    const ONE: Part = Part("<!-- generated: one -->");
+    const OTHER: Part = Part("<!-- generated: other -->");
+
     #[test]
     fn only_what_is_between_the_marks_changes() {
-        let page = format!("# A\n{BEGIN}\nold\n{END}\nB\n");
-        let new = with_part(&page, "new\n").unwrap();
-        assert_eq!(new, format!("# A\n{BEGIN}\n\nnew\n\n{END}\nB\n"));
-        assert_eq!(with_part(&new, "new\n").unwrap(), new, "again the same");
+        let (one, other) = (ONE.0, OTHER.0);
+        let page = format!("# A\n{one}\nold\n{END}\nB\n{other}\nold\n{END}\nC\n");
+        let new = OTHER.replace(&page, "new\n").unwrap();
+        let expected = format!("# A\n{one}\nold\n{END}\nB\n{other}\n\nnew\n\n{END}\nC\n");
+        assert_eq!(new, expected);
+        assert_eq!(OTHER.replace(&new, "new\n").unwrap(), new, "again the same");
+        let both = ONE.replace(&new, "new\n").unwrap();
+        assert_eq!(both.matches("new").count(), 2, "{both}");
     }
 
     #[test]
     fn a_page_without_marks_is_left_alone() {
-        for page in ["# A\n", BEGIN, END, &format!("{END}{BEGIN}")] {
-            assert_eq!(with_part(page, "new"), None, "{page}");
+        let begin = ONE.0;
+        for page in ["# A\n", begin, END, &format!("{END}{begin}")] {
+            assert_eq!(ONE.replace(page, "new"), None, "{page}");
         }
     }
 

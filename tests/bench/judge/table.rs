@@ -118,7 +118,8 @@ pub(crate) fn print(rows: &[Row], took: Duration) {
     );
 }
 
-fn columns<const N: usize>(rows: &[[String; N]]) {
+/// Prints rows in columns, the first of them the head.
+pub(crate) fn columns<const N: usize>(rows: &[[String; N]]) {
     if rows.len() < 2 {
         return;
     }

@@ -190,3 +190,31 @@ fn a_question_waits_for_the_answer_to_the_one_before() {
     assert_eq!(waiting(asking), 4_000);
     assert!(waiting(plan()) > 100_000);
 }
+
+#[test]
+fn an_answer_that_is_too_large_is_waited_for_until_large_ones_pass() {
+    let narrow = Way {
+        limit: Some(1_000),
+        ..way(0.0)
+    };
+    let asked = |answer| {
+        let asking = Plan {
+            manner: Manner::Request,
+            messages: [200, 0, 0, 0, 0, 0],
+            answer,
+            ..plan()
+        };
+        let mut life = Course::new(asking, narrow, 5);
+        life.until(START + 20 * SECOND, false);
+        let before = life.connection.message;
+        let waits = life.connection.sender.is_waiting();
+        let now = START + 20 * SECOND;
+        life.connection.reroute(way(0.0), now, &mut life.random);
+        life.until(START + 60 * SECOND, false);
+        life.connection.settle(START + 60 * SECOND);
+        (before, waits, life.connection.message > before + 10)
+    };
+    assert_eq!(asked(10.0), (1, false, true), "nothing of ours waits");
+    let (before, _, goes_on) = asked(1.0);
+    assert!(goes_on && before != 1, "{before}");
+}

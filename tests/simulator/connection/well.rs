@@ -2,7 +2,7 @@
 
 use super::{
     super::{Nanos, random::Random, sender::MSS, way::Way},
-    Connection, Fate, Manner, NEVER,
+    Connection, Fate, Life, Manner, NEVER,
 };
 
 impl Connection {
@@ -86,8 +86,13 @@ impl Connection {
         let length = row.len() as u64;
         let mut ahead = NEVER;
         if let Some(limit) = self.way.limit {
-            let too_large = row.iter().position(|(bytes, _)| (*bytes).min(MSS) > limit);
-            ahead = too_large.map_or(NEVER, |place| place as u64);
+            let asks = self.plan.manner == Manner::Request;
+            let stuck = |number: &u64| {
+                let message = self.message + number;
+                let (bytes, _) = row[*number as usize];
+                bytes.min(MSS) > limit || (asks && !self.is_answered(message))
+            };
+            ahead = (0..length).find(stuck).unwrap_or(NEVER);
         }
         if self.way.loss > 0.0 {
             let round: u64 = row.iter().map(|(_, segments)| segments).sum();
@@ -122,11 +127,23 @@ impl Connection {
                 self.wake(now, way.block.is_some());
             }
             self.way = way;
+            self.hear_at_last(now, random);
             if !self.is_awake() {
                 self.foresee(random);
             }
         } else {
             self.way = way;
+        }
+    }
+
+    /// An answer that did not get through comes when the peer sends it again, and that takes up to as
+    /// long again as it has taken so far.
+    fn hear_at_last(&mut self, now: Nanos, random: &mut Random) {
+        let asks = self.plan.manner == Manner::Request && self.life == Life::Open;
+        let owed = asks && self.next_message == NEVER && !self.is_awake();
+        if owed && self.is_answered(self.message.wrapping_sub(1)) {
+            let waited = now.saturating_sub(self.sender.acked_at);
+            self.next_message = now + (random.share() * waited as f64) as Nanos;
         }
     }
 

@@ -73,7 +73,7 @@ fn timeouts_in_a_hole_come_as_measured() {
     let measured = [0.42, 0.84, 1.67, 3.33, 6.85, 13.5];
     assert_eq!(run.timeouts.len(), measured.len(), "{:?}", run.timeouts);
     for (is, should) in run.timeouts.iter().zip(measured) {
-        assert!((is / should - 1.0).abs() < 0.08, "{:?}", run.timeouts);
+        assert!((is / should - 1.0).abs() < 0.02, "{:?}", run.timeouts);
     }
     assert_eq!(run.sender.repeats, 7, "six and a loss probe");
     assert_eq!((run.sender.timeouts, run.sender.backoff), (6, 6));

@@ -11,6 +11,11 @@ use super::{
 };
 
 impl Sender {
+    /// Sets the retransmission timer anew.
+    pub(super) fn start_over(&mut self, now: Nanos) {
+        self.timer = Some((fires(now, self.rto), Timer::Retransmission));
+    }
+
     /// Sets the timer: a loss probe when nothing is known to be missing, else the retransmission
     /// timer; the latter runs on unless it is to start `anew`.
     pub(super) fn arm(&mut self, now: Nanos, anew: bool) {
@@ -21,11 +26,11 @@ impl Sender {
             } else {
                 2 * MILLISECOND
             };
-            let timeout = (self.queue[0].sent_at + self.rto).max(now);
-            let at = (now + 2 * self.srtt + reserve).min(timeout);
-            self.timer = Some((at, Timer::LossProbe));
+            let timeout = (self.queue[0].sent_at + self.rto).saturating_sub(now);
+            let wait = (2 * self.srtt + reserve).min(timeout);
+            self.timer = Some((fires(now, wait), Timer::LossProbe));
         } else if anew || !matches!(self.timer, Some((_, Timer::Retransmission))) {
-            self.timer = Some((now + self.rto, Timer::Retransmission));
+            self.start_over(now);
         }
     }
 
@@ -48,7 +53,7 @@ impl Sender {
         let mut burst = Burst::default();
         self.transmit(place, now, way, random, &mut burst);
         self.answer(&burst, now, way, random);
-        self.timer = Some((now + self.rto, Timer::Retransmission));
+        self.start_over(now);
     }
 
     fn probe_window(&mut self, now: Nanos, way: &Way, random: &mut Random) {
@@ -69,7 +74,7 @@ impl Sender {
             self.answer(&burst, now, way, random);
         }
         let wait = (self.rto.max(RTO_MIN) << self.backoff).min(RTO_MAX);
-        self.timer = Some((now + wait, Timer::WindowProbe));
+        self.timer = Some((fires(now, wait), Timer::WindowProbe));
     }
 
     fn time_out(&mut self, now: Nanos, way: &Way, random: &mut Random) -> Fired {
@@ -109,8 +114,27 @@ impl Sender {
         self.repeated_at.get_or_insert(now);
         self.backoff = self.backoff.saturating_add(1);
         self.rto = (2 * self.rto).min(RTO_MAX);
-        self.timer = Some((now + self.rto, Timer::Retransmission));
+        self.start_over(now);
     }
+}
+
+/// A tick of the kernel's clock, `CONFIG_HZ=250`. Timeouts are whole ticks.
+pub(super) const TICK: Nanos = 4 * MILLISECOND;
+/// A level of the wheel on which timers wait has ticks that are eight times as long as those of the
+/// level below, and holds what is further away than 63 of the latter.
+const LEVEL_BITS: u32 = 3;
+const LEVEL_HOLDS: u64 = 63;
+
+/// When a timer fires that is set now to wait so long: never early, always on a tick, and the longer
+/// the wait the coarser (`calc_wheel_index` in `kernel/time/timer.c`, since 4.8).
+pub(super) fn fires(now: Nanos, wait: Nanos) -> Nanos {
+    let ticks = wait.div_ceil(TICK);
+    let expires = now / TICK + ticks;
+    let mut shift = 0;
+    while ticks >= LEVEL_HOLDS << shift {
+        shift += LEVEL_BITS;
+    }
+    (((expires >> shift) + 1) << shift) * TICK
 }
 
 /// What the kernel says when it sends again: `EBUSY` while the copy before still waits for the
@@ -120,5 +144,23 @@ fn refusal(way: &Way) -> Option<i32> {
         Some(Block::Neighbour) => Some(16),
         Some(Block::Local) => Some(1),
         Some(Block::Hole) | None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timers_are_late_by_a_tick_and_long_ones_by_more() {
+        for start in (0..5_000).map(|it| 86_400_000 * MILLISECOND + it * 777_777) {
+            // In milliseconds; the longest delays are a tick of the level on which they wait.
+            for (wait, latest) in [(2, 8), (201, 208), (408, 440), (816, 848), (3264, 3520)] {
+                let late = fires(start, wait * MILLISECOND) - start;
+                let range = wait * MILLISECOND..=latest * MILLISECOND;
+                assert!(range.contains(&late), "{wait} ms: {late} ns");
+                assert_eq!((start + late) % TICK, 0);
+            }
+        }
     }
 }
