@@ -152,22 +152,25 @@ pub(crate) fn install(lab: &Lab, upstream: &Upstream, fault: Fault, only: &Only)
         }
         Fault::Severed => router.nft(&forward("counter drop")),
         Fault::EstablishedLoss(share) => router.nft(&forward(&format!(
-            "{ESTABLISHED} meta length > {SMALL} numgen random mod 100 < {share} counter drop"
+            "{ESTABLISHED} meta length > {SMALL} {} counter drop",
+            sometimes(share)
         ))),
         Fault::DropLargerThan(bytes) => {
             router.nft(&forward(&format!("meta length > {bytes} counter drop")))
         }
-        Fault::RandomLoss(share) => router.nft(&forward(&format!(
-            "numgen random mod 100 < {share} counter drop"
-        ))),
+        Fault::RandomLoss(share) => {
+            router.nft(&forward(&format!("{} counter drop", sometimes(share))))
+        }
         Fault::LossOneWay(direction, share) => {
             let way = way(direction);
             router.nft(&forward(&format!(
-                "{way} numgen random mod 100 < {share} counter drop"
+                "{way} {} counter drop",
+                sometimes(share)
             )))
         }
         Fault::AcknowledgementsLost(share) => router.nft(&forward(&format!(
-            "{BACK} {ESTABLISHED} meta length <= {SMALL} numgen random mod 100 < {share} counter drop"
+            "{BACK} {ESTABLISHED} meta length <= {SMALL} {} counter drop",
+            sometimes(share)
         ))),
         Fault::Holes => router.nft(&holes()),
         Fault::NoHandshakes => router.nft(&forward(&format!(
@@ -224,6 +227,14 @@ pub(crate) fn remove(lab: &Lab, upstream: &Upstream) -> Result<()> {
          route replace default via 100.64.{index}.2\n\
          route replace ::/0 via fd00:0:0:{index}::2\n"
     ))
+}
+
+/// What hits this share of packets, in per cent. The kernel's dice know no number that all are below.
+fn sometimes(share: u8) -> String {
+    if share >= 100 {
+        return String::new();
+    }
+    format!("numgen random mod 100 < {share}")
 }
 
 pub(crate) fn forward(rules: &str) -> String {

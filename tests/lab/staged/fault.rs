@@ -72,7 +72,10 @@ fn prefix(world: &World, destination: usize) -> String {
 pub(super) fn lose_as_ever(lab: &Lab, world: &World, upstream: usize) -> Result<()> {
     let mut rules = String::new();
     for destination in &world.reachable[upstream] {
-        let share = (1e6 * world.destinations[*destination].loss).round();
+        let share = (1e6 * world.destinations[*destination].loss).round() as u32;
+        if share == 0 {
+            continue;
+        }
         let prefix = prefix(world, *destination);
         for (way, end) in [(OUT, "daddr"), (BACK, "saddr")] {
             rules += &format!(
