@@ -170,11 +170,6 @@ impl Passes {
         times
     }
 
-    /// Whether something came from `destination` later than `since`.
-    pub fn heard(&self, destination: Destination, since: Time) -> bool {
-        self.newer(destination, since).next().is_some()
-    }
-
     /// Whether a segment as large as `head` got through to `destination` later than `since`.
     pub fn carried(&self, destination: Destination, since: Time, head: Option<u32>) -> bool {
         self.newer(destination, since)
