@@ -54,8 +54,9 @@ pub(crate) struct Options {
     /// Tell what happens in that run
     #[arg(long, requires = "seed")]
     trace: bool,
-    /// Fill in the measured part of docs/judgement.md and draw its pictures
-    #[arg(long, conflicts_with_all = ["scenario", "quick"])]
+    /// Fill in the measured part of docs/judgement.md and draw its pictures; with --scenario, only its
+    /// rows
+    #[arg(long, conflicts_with_all = ["seed", "quick"])]
     write: bool,
     /// Folder with the scenarios
     #[arg(long, default_value = scenario::FOLDER)]
@@ -82,7 +83,10 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     table::print(&rows, begun.elapsed());
     if options.write {
         let docs = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("docs");
-        page::write(&rows, runs, days, &docs)?;
+        match options.scenario {
+            None => page::write(&rows, &docs)?,
+            Some(_) => page::write_rows(&rows, &docs)?,
+        }
     }
     Ok(rows.iter().all(Row::is_met))
 }
@@ -134,7 +138,11 @@ fn measure(scenario: &Scenario, runs: u64, days: f64) -> Result<Row> {
             Row::of_outcomes(scenario, outcomes)
         }
         None => {
-            let one = |seed| run::in_peace(scenario, seed, PEACE, false);
+            let one = |seed| {
+                let peace = run::in_peace(scenario, seed, PEACE, false);
+                row::tell(&scenario.name, &peace);
+                peace
+            };
             let wanted = (days * 86_400.0) as u64;
             let seconds = |peace: &Peace| peace.upstream_seconds as u64;
             Row::of_peace(scenario, spread(&scenario.name, wanted, one, seconds)?)

@@ -184,6 +184,7 @@ pub fn in_peace(scenario: &Scenario, seed: u64, span: Nanos, trace: bool) -> Pea
         .turns
         .iter()
         .filter(|turn| turn.at >= from && is_bad(turn.to) && !is_bad(turn.from))
+        .filter(|turn| !world.is_about_the_unknown(turn.upstream, turn.at))
         .map(|turn| (turn.clone(), trap::culprit(&world.snapped, turn.at)))
         .collect();
     let mut rules = [0; 2];

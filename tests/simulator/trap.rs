@@ -49,7 +49,8 @@ pub enum Trap {
     /// One upstream loses everything for half a second to a second now and then.
     RadioGaps,
     /// One upstream is a radio link that pauses for one to five seconds every ten minutes or so. The
-    /// daemon has known it for a while: what it says of the first eight pauses is not counted.
+    /// daemon has known it for a while: what it says of the first eight pauses is not counted, nor of
+    /// later ones where hardly anybody talks, as long as it has not noticed three.
     RadioLinks,
     /// Two to four destinations are in use.
     Night,
@@ -181,6 +182,9 @@ fn snap(trap: Trap, world: &mut World) {
             gap(upstream, length, world);
         }
         Trap::RadioLinks => {
+            if !world.watcher.knows_pauses(world.radio) {
+                world.unlearned.push(world.now);
+            }
             let length = world.random.between(1.0, 5.0);
             gap(world.radio, length, world);
         }

@@ -122,6 +122,13 @@ impl Watcher {
         }
     }
 
+    /// Whether it has learned that a link pauses now and then.
+    pub fn knows_pauses(&self, upstream: usize) -> bool {
+        let learned = self.engine.learned();
+        let baseline = learned.get(&name(upstream));
+        baseline.is_some_and(|it| !it.usual_pause().is_zero())
+    }
+
     /// Gets no processor until then; what happens meanwhile it learns afterwards.
     pub fn starve(&mut self, until: Nanos) {
         self.starved_until = Some(until);
@@ -246,11 +253,18 @@ impl Watcher {
             if !matches!(turn.to, State::Degraded | State::Failing) {
                 continue;
             }
-            let stalls = self.engine.snapshot(Time(now)).stalls;
-            for stall in stalls
-                .iter()
-                .filter(|it| it.upstream == name(turn.upstream))
-            {
+            let snapshot = self.engine.snapshot(Time(now));
+            let name = name(turn.upstream);
+            for upstream in snapshot.upstreams.iter().filter(|it| it.name == name) {
+                let usual = 100.0 * upstream.evidence.baseline;
+                let stalled = upstream.stalled_destinations.iter();
+                let stalled: Vec<_> = stalled.map(ToString::to_string).collect();
+                println!(
+                    "            {usual:.0} % usual, stalled: {}",
+                    stalled.join(" ")
+                );
+            }
+            for stall in snapshot.stalls.iter().filter(|it| it.upstream == name) {
                 let (sample, waited) = (&stall.sample, Time(now).since(stall.since));
                 println!(
                     "            {} {} {} {} for {:.1} s, {} timeouts, head {:?}, {} unsent: {}",

@@ -97,11 +97,16 @@ pub struct World {
     pub snapped: Vec<(Nanos, Trap)>,
     /// The upstream that is a radio link, with that trap.
     pub radio: usize,
+    /// When it paused although the daemon did not know yet that it does.
+    pub unlearned: Vec<Nanos>,
     /// What the daemon says before is not counted: it gets to know the host.
     pub counts_from: Nanos,
     /// Says every event aloud.
     pub trace: bool,
 }
+
+/// What is said so soon after the beginning of a pause is said of the pause.
+const ABOUT_A_PAUSE: Nanos = 20 * SECOND;
 
 impl World {
     /// A host without connections.
@@ -131,9 +136,17 @@ impl World {
             baselines: Baselines::new(upstreams),
             snapped: Vec::new(),
             radio: 0,
+            unlearned: Vec::new(),
             counts_from: START,
             trace: false,
         }
+    }
+
+    /// Whether something said at that time is about a pause that the daemon could not expect.
+    pub fn is_about_the_unknown(&self, upstream: usize, at: Nanos) -> bool {
+        let mut pauses = self.unlearned.iter();
+        let lately = |began: &Nanos| at >= *began && at - began < ABOUT_A_PAUSE;
+        upstream == self.radio && pauses.any(lately)
     }
 
     /// What packets meet between the host and a peer.

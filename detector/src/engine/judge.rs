@@ -4,14 +4,19 @@ use std::time::Duration;
 
 use crate::{model::State, time::Time};
 
-/// An opinion against an upstream is wrong at most this often, if destinations fail on their own.
-const DOUBT: f64 = 1e-4;
+/// An opinion against an upstream is wrong at most this often, if destinations fail on their own. It
+/// is asked some thousand times a day.
+const DOUBT: f64 = 1e-6;
+/// The same for destinations that failed together: that alone is seldom enough.
+const DOUBT_TOGETHER: f64 = 1e-4;
 /// As often as this, so many stalled destinations are expected; then nothing is wrong.
 const USUAL: f64 = 0.01;
 /// Destinations below which nothing is said.
 const FEWEST: u32 = 3;
 /// A bad upstream has at least this share of its destinations stalled: how sure `ok` is.
 const BAD_SHARE: f64 = 0.3;
+/// Whatever is usual, more than this share of stalled destinations is not expected.
+const USUAL_AT_MOST: f64 = 0.25;
 
 /// How long an opinion must last before a worse state is entered.
 pub const ENTER: Duration = Duration::from_millis(400);
@@ -72,20 +77,33 @@ impl Opinion {
     }
 }
 
-/// What the votes say.
+/// Share of `active` destinations that must be expected to be stalled: what was `learned`, or twice
+/// the number `expected` of peers that walk away one by one.
+pub fn usual(learned: f64, expected: f64, active: u32) -> f64 {
+    let walked_away = 2.0 * expected / f64::from(active.max(1));
+    walked_away.min(USUAL_AT_MOST).max(learned)
+}
+
+/// What the votes say; `together` tells how many began to stall in an event with others.
 ///
 /// In order:
 /// 1. fewer than three destinations, those without a vote included: too little
-/// 2. three or more stalled, and that by chance at most once in 10,000, where the share `usual` is
+/// 2. three or more stalled, and that by chance at most once in a million, where the share `usual` is
 ///    stalled anyway: abnormal
-/// 3. as many stalled as chance gives once in a hundred or more often: normal
-/// 4. otherwise unsure
-pub fn opinion(votes: Votes, usual: f64) -> Opinion {
+/// 3. three or more stalled together, and so many by chance at most once in 10,000: abnormal
+/// 4. as many stalled as chance gives once in a hundred or more often: normal
+/// 5. otherwise unsure
+pub fn opinion(votes: Votes, usual: f64, together: impl FnOnce() -> u32) -> Opinion {
     if votes.active + votes.without < FEWEST || votes.active == 0 {
         return Opinion::TooLittle;
     }
     let chance = at_least(votes.stalled, votes.active, usual);
-    if votes.stalled >= FEWEST && chance < DOUBT {
+    let surely = |together| {
+        together >= FEWEST && at_least(together, votes.active, usual) < DOUBT_TOGETHER
+    };
+    if votes.stalled >= FEWEST
+        && (chance < DOUBT || chance < DOUBT_TOGETHER && surely(together()))
+    {
         return Opinion::Abnormal {
             most: 2 * votes.stalled >= votes.active,
         };
@@ -229,6 +247,7 @@ mod tests {
                 without: 0,
             },
             USUAL,
+            || stalled,
         )
     }
 

@@ -37,6 +37,10 @@ const NOW: u64 = 1;
 const CRAWLING: f64 = 0.15;
 /// And who repeats as much needlessly.
 const WAITING: f64 = 0.02;
+/// Slots that a moment in which all repeat can fall into.
+const MOMENT: u64 = 2;
+/// The same when it was a step of the round-trip time: reports come up to a second later.
+const STEP: u64 = 3;
 /// So many repetitions at least lie outside the worst moment.
 const APART: u32 = 2;
 /// Repetitions that the peer reports as superfluous are usual up to this share: a step of the
@@ -310,7 +314,8 @@ impl Ledger {
     }
 
     /// Whether acknowledgements are lost from that slot on, and not in the worst moment alone: a step
-    /// of the round-trip time makes everybody repeat, and it takes a while until all have said so.
+    /// of the round-trip time makes everybody repeat, and it takes a while until all have said so:
+    /// where reports are missing, they come in the next slot.
     fn lacks_answers(&self, from: u64) -> bool {
         let mut together: BTreeMap<u64, Trials> = BTreeMap::new();
         for slots in self.0.values() {
@@ -318,7 +323,8 @@ impl Ledger {
                 together.entry(*at).or_default().add(trials.worth(SHARE));
             }
         }
-        apart(&together, |it| it.superfluous).lacks_answers()
+        let rest = apart(&together, STEP, |it| it.repeated + it.superfluous);
+        rest.lacks_answers()
     }
 
     /// Whether too little is lost now to crawl.
@@ -375,13 +381,13 @@ fn is_needless(slots: &BTreeMap<u64, Trials>, from: u64) -> bool {
 /// Whether more than one moment has to do with it: what is counted is more than the share `usual`
 /// without the worst moment, too.
 fn is_spread(slots: &BTreeMap<u64, Trials>, usual: f64, count: fn(&Trials) -> u32) -> bool {
-    let rest = apart(slots, count);
+    let rest = apart(slots, MOMENT, count);
     count(&rest) >= APART && f64::from(count(&rest)) > usual * f64::from(rest.sent)
 }
 
-/// The newest slots without the two in a row in which most is counted. A link that pauses for a
+/// The newest slots without those `moment` in a row in which most is counted. A link that pauses for a
 /// second makes everybody repeat, once.
-fn apart(slots: &BTreeMap<u64, Trials>, count: fn(&Trials) -> u32) -> Trials {
+fn apart(slots: &BTreeMap<u64, Trials>, moment: u64, count: fn(&Trials) -> u32) -> Trials {
     let newest = slots.last_key_value().map_or(0, |(at, _)| *at);
     let mut all = Trials::default();
     let mut worst = Trials::default();
@@ -390,10 +396,12 @@ fn apart(slots: &BTreeMap<u64, Trials>, count: fn(&Trials) -> u32) -> Trials {
             break;
         }
         all.add(*trials);
-        let mut pair = slots.get(&(at + 1)).copied().unwrap_or_default();
-        pair.add(*trials);
-        if count(&pair) > count(&worst) {
-            worst = pair;
+        let mut here = Trials::default();
+        for (_, trials) in slots.range(*at..at + moment) {
+            here.add(*trials);
+        }
+        if count(&here) > count(&worst) {
+            worst = here;
         }
     }
     Trials {

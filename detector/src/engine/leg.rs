@@ -40,8 +40,8 @@ pub struct Leg {
     excused: BTreeMap<Destination, Time>,
     /// The votes.
     pub tally: Tally,
-    /// Votes that must be expected to be stalls when nothing is wrong, as a number.
-    pub expected: f64,
+    /// Destinations that begin to stall per second when nothing is wrong.
+    rate: f64,
     /// Why it is slow altogether.
     pub weather: Option<Cause>,
     pauses: Pauses,
@@ -99,6 +99,7 @@ impl Leg {
                 crawling: &crawling,
                 excuse: self.excuse,
                 rate,
+                learned: baseline.expected_stalled(),
             },
             now,
         );
@@ -108,7 +109,7 @@ impl Leg {
                 *vote = Vote::Elsewhere;
             }
         }
-        self.expected = rate * tally::ALONE.as_secs_f64();
+        self.rate = rate;
         for destination in self.tally.stalled() {
             self.troubled.insert(destination, now);
         }
@@ -119,6 +120,17 @@ impl Leg {
             }
         }
         paused
+    }
+
+    /// Votes that must be expected to be stalls when nothing is wrong, as a number.
+    pub fn expected(&self) -> f64 {
+        tally::expected(self.rate)
+    }
+
+    /// Whether a destination began to stall in an event with others, or connections to it did.
+    pub fn began_together(&self, destination: Destination) -> bool {
+        let mut onsets = self.onsets.of(destination).iter();
+        onsets.any(|began| self.onsets.is_event(*began, self.rate))
     }
 
     /// Whether it may be a short pause so far.
@@ -140,7 +152,8 @@ impl Leg {
         }
         let sending = stuck.values().filter(|it| !it.receives());
         let trips = sending.clone().filter_map(Stuck::longest_trip);
-        let trip = trips.max().unwrap_or_default().max(tally::SLACK);
+        let longest_trip = trips.max().unwrap_or_default();
+        let trip = longest_trip.max(tally::SLACK);
         let passes = &self.passes;
         // Nobody gets through any more since then, or hardly anybody.
         let still_since = passes.last().get(pauses::QUORUM - 1).copied();
@@ -154,7 +167,7 @@ impl Leg {
         failed.sort_unstable_by_key(|at| std::cmp::Reverse(*at));
         let failed_until = failed.get(pauses::QUORUM - 1).copied();
         let passed_since = |began: Time| passes.first_after(began.after(trip));
-        let paused = self.pauses.watch(event, passed_since, usual, now);
+        let paused = self.pauses.watch(event, passed_since, usual, longest_trip, now);
         self.excuse = self.pauses.excuse(usual, failed_until, now);
         paused
     }
@@ -184,7 +197,7 @@ impl Leg {
             stalled,
             Some(Vote::Stalled(_) | Vote::Weak(_) | Vote::Elsewhere)
         );
-        any.then(|| self.onsets.began(destination)).flatten()
+        any.then(|| self.onsets.of(destination).first().copied()).flatten()
     }
 
     /// Whether nothing is remembered.

@@ -12,10 +12,12 @@ use crate::{model::Destination, time::Time};
 pub const TOGETHER: Duration = Duration::from_secs(3);
 /// So many must begin together at least.
 const FEWEST: usize = 3;
-/// By chance so many begin together at most this often.
-const DOUBT: f64 = 1e-3;
+/// By chance so many begin together at most this often, per second: once in twelve days.
+const DOUBT: f64 = 1e-6;
 /// How far back the usual rate is looked for.
 const MEMORY: Duration = Duration::from_secs(600);
+/// Less than this says little of what is usual.
+const SHORT: Duration = Duration::from_secs(120);
 /// In pieces of this length.
 const PIECE: u64 = 10_000_000_000;
 /// An outage is not usual: a piece counts twice the median at most, or this where that is more.
@@ -34,6 +36,8 @@ pub struct Onsets {
     times: Vec<Onset>,
     /// Of those that ended without recovery, and where.
     past: VecDeque<(Time, Destination)>,
+    /// When it was first looked.
+    since: Option<Time>,
 }
 
 /// A destination began to stall, or further connections to it did.
@@ -61,6 +65,7 @@ impl Onsets {
 
     /// Takes in which destinations are stalled now, and since when connections to them are.
     pub fn update(&mut self, stalled: BTreeMap<Destination, Vec<Time>>, now: Time) {
+        self.since.get_or_insert(now);
         let horizon = now.before(MEMORY);
         self.past.retain(|(began, _)| *began >= horizon);
         self.now = stalled;
@@ -76,12 +81,13 @@ impl Onsets {
         self.times.sort_unstable();
     }
 
-    /// When a destination that is stalled now began to.
-    pub fn began(&self, destination: Destination) -> Option<Time> {
-        self.now.get(&destination)?.first().copied()
+    /// When connections to a destination that is stalled now began to, oldest first.
+    pub fn of(&self, destination: Destination) -> &[Time] {
+        self.now.get(&destination).map_or(&[], Vec::as_slice)
     }
 
-    /// Onsets per second before `until`, as usual: what sticks out is cut off.
+    /// Onsets per second before `until`, as usual: what sticks out is cut off. Who has just started to
+    /// look knows of those that have lasted only.
     pub fn rate(&self, until: Time) -> f64 {
         let pieces = usize::try_from(MEMORY.as_nanos() / u128::from(PIECE)).unwrap_or(1);
         let mut counts = vec![0_u32; pieces];
@@ -95,18 +101,23 @@ impl Onsets {
         counts.sort_unstable();
         let most = counts.get(pieces / 2).map_or(FEW, |it| (2 * it).max(FEW));
         let sum: u32 = counts.iter().map(|it| it.min(&most)).sum();
-        f64::from(sum) / MEMORY.as_secs_f64()
+        let oldest = self.times.first().map(|it| it.at);
+        let known_since = self.since.into_iter().chain(oldest).min();
+        let known = known_since.map_or(MEMORY, |since| until.since(since));
+        f64::from(sum) / known.clamp(SHORT, MEMORY).as_secs_f64()
     }
 
     /// Whether what began at `began` is one event with others, when `rate` of them begin each second
-    /// anyway: a scan statistic (Naus 1965) over a window of twice [`TOGETHER`].
+    /// anyway: a scan statistic (Naus 1965) over a window of twice [`TOGETHER`]. Each onset is the
+    /// middle of such a window, so that chance makes an event `rate` times as often as one window is
+    /// one.
     pub fn is_event(&self, began: Time, rate: f64) -> bool {
         let (from, until) = (began.before(TOGETHER), began.after(TOGETHER));
         let near = self.between(from, until).iter();
         // Each destination once.
         let near = near.filter(|it| it.before < Some(from)).count();
         let expected = rate * 2.0 * TOGETHER.as_secs_f64();
-        near >= FEWEST && poisson_tail(near - 1, expected) < DOUBT
+        near >= FEWEST && rate * poisson_tail(near - 1, expected) < DOUBT
     }
 
     fn between(&self, from: Time, until: Time) -> &[Onset] {
@@ -168,7 +179,7 @@ mod tests {
     #[test]
     fn three_at_once_are_an_event_where_nothing_ever_happens() {
         let three = onsets([ago(1000), ago(2000), ago(3000)]);
-        assert!(three.is_event(ago(2000), three.rate(NOW)));
+        assert!(three.is_event(ago(2000), three.rate(ago(30_000))));
         assert!(!onsets([ago(1000), ago(2000)]).is_event(ago(1000), 0.0));
         let apart = onsets([ago(1000), ago(5000), ago(9000)]);
         assert!(!apart.is_event(ago(5000), 0.0));
@@ -190,7 +201,7 @@ mod tests {
         now.insert(destination(2), at(&[4900, 1800]));
         onsets.update(now, NOW);
         assert!(!onsets.is_event(ago(2000), 0.0), "two, one of them twice");
-        assert_eq!(onsets.began(destination(3)), Some(ago(90_000)));
+        assert_eq!(onsets.of(destination(3)), [ago(90_000)]);
     }
 
     #[test]
@@ -204,6 +215,18 @@ mod tests {
         let rate = broken.rate(NOW);
         assert!(rate < 1.1, "{rate}: an outage is not usual");
         assert!(broken.is_event(ago(2000), rate));
+    }
+
+    #[test]
+    fn who_has_just_started_to_look_does_not_take_ten_minutes_for_granted() {
+        let walked_away = |seconds: [u64; 6]| onsets(seconds.map(|it| ago(it * 1000)));
+        let fresh = walked_away([10, 20, 30, 40, 50, 60]);
+        assert_eq!(fresh.rate(NOW), 6.0 / 120.0);
+        let old = walked_away([10, 20, 30, 40, 50, 600]);
+        assert_eq!(old.rate(NOW), 6.0 / 600.0);
+        let mut watched = fresh.clone();
+        watched.since = Some(ago(300_000));
+        assert_eq!(watched.rate(NOW), 6.0 / 300.0);
     }
 
     #[test]

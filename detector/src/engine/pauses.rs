@@ -49,13 +49,15 @@ pub struct Pauses {
 
 impl Pauses {
     /// Looks how it is now: an `event` of stalls that began together, and when something first got
-    /// through to each other destination since any moment, oldest first. Answers with how long a
-    /// pause has lasted that is over and may be a habit of the link, for which up to `usual` is known.
+    /// through to each other destination since any moment, oldest first. What gets through is known
+    /// up to a `trip` there and back later. Answers with how long a pause has lasted that is over and
+    /// may be a habit of the link, for which up to `usual` is known.
     pub fn watch(
         &mut self,
         event: Option<Time>,
         passed_since: impl FnOnce(Time) -> Vec<Time>,
         usual: Duration,
+        trip: Duration,
         now: Time,
     ) -> Option<Duration> {
         if self.open.is_none() {
@@ -63,7 +65,8 @@ impl Pauses {
             self.open = event.filter(|began| *began > ended && now.since(*began) <= LONGEST);
         }
         let began = self.open?;
-        let Some(ended) = passed_since(began).get(QUORUM - 1).copied() else {
+        let passed = passed_since(began);
+        let (Some(resumed), Some(ended)) = (passed.first(), passed.get(QUORUM - 1).copied()) else {
             if now.since(began) > LONGEST + TOGETHER {
                 // An outage; what follows soon after is no habit either.
                 *self = Self {
@@ -78,7 +81,8 @@ impl Pauses {
             began: began.before(TOGETHER),
             until: ended,
         };
-        if length < SHORTEST {
+        // Where few have something to say the third comes late.
+        if resumed.since(began) < SHORTEST + trip {
             (self.open, self.over) = (None, Some(excuse));
             return None;
         }
@@ -123,6 +127,7 @@ mod tests {
 
     const BEGAN: Time = Time(500_000_000_000);
     const USUAL: Duration = Duration::from_secs(4);
+    const TRIP: Duration = Duration::from_millis(20);
 
     fn at(milliseconds: u64) -> Time {
         BEGAN.after(Duration::from_millis(milliseconds))
@@ -132,13 +137,14 @@ mod tests {
     fn pass(pauses: &mut Pauses, from: u64, until: u64) -> Option<Duration> {
         let nothing = |_: Time| vec![at(until); 2];
         assert_eq!(
-            pauses.watch(Some(at(from)), nothing, USUAL, at(from + 600)),
+            pauses.watch(Some(at(from)), nothing, USUAL, TRIP, at(from + 600)),
             None
         );
         pauses.watch(
             Some(at(from)),
             |_| vec![at(until); 3],
             USUAL,
+            TRIP,
             at(until + 100),
         )
     }
@@ -148,12 +154,24 @@ mod tests {
         let ms = Duration::from_millis;
         for (until, length) in [
             (900, None),
-            (1000, Some(ms(1000))),
+            (1019, None),
+            (1020, Some(ms(1020))),
             (10_000, Some(ms(10_000))),
             (10_001, None),
         ] {
             assert_eq!(pass(&mut Pauses::default(), 0, until), length, "{until}");
         }
+    }
+
+    #[test]
+    fn a_short_one_is_forgiven_although_most_have_nothing_to_say_for_a_while_afterwards() {
+        let mut pauses = Pauses::default();
+        pauses.watch(Some(BEGAN), |_| Vec::new(), USUAL, TRIP, at(600));
+        let passed = |_: Time| vec![at(950), at(1300), at(1400)];
+        let length = pauses.watch(Some(BEGAN), passed, USUAL, TRIP, at(1500));
+        assert_eq!(length, None);
+        let excuse = pauses.excuse(Duration::ZERO, Some(at(900)), at(1500));
+        assert!(excuse.unwrap().explains(BEGAN, at(1399)));
     }
 
     #[test]
@@ -165,7 +183,7 @@ mod tests {
         assert_eq!(pauses.excuse(USUAL, None, at(64_100)), None);
         let mut pauses = Pauses::default();
         pass(&mut pauses, 0, 3000);
-        pauses.watch(Some(at(62_900)), |_| Vec::new(), USUAL, at(63_500));
+        pauses.watch(Some(at(62_900)), |_| Vec::new(), USUAL, TRIP, at(63_500));
         assert_eq!(
             pauses.excuse(USUAL, None, at(63_500)),
             None,
@@ -179,7 +197,7 @@ mod tests {
     fn while_it_lasts_all_of_it_is_excused_until_it_is_longer_than_usual() {
         let mut pauses = Pauses::default();
         assert_eq!(pauses.excuse(USUAL, None, at(0)), None);
-        pauses.watch(Some(BEGAN), |_| Vec::new(), USUAL, at(600));
+        pauses.watch(Some(BEGAN), |_| Vec::new(), USUAL, TRIP, at(600));
         let excuse = pauses.excuse(USUAL, None, at(3999)).unwrap();
         assert!(excuse.explains(at(0), at(3999)));
         assert!(excuse.explains(BEGAN.before(TOGETHER), at(3999)));
@@ -215,9 +233,9 @@ mod tests {
     #[test]
     fn an_outage_is_no_pause() {
         let mut pauses = Pauses::default();
-        pauses.watch(Some(BEGAN), |_| Vec::new(), USUAL, at(600));
-        pauses.watch(Some(BEGAN), |_| Vec::new(), USUAL, at(13_001));
-        let ended = pauses.watch(Some(BEGAN), |_| vec![at(20_000); 9], USUAL, at(20_100));
+        pauses.watch(Some(BEGAN), |_| Vec::new(), USUAL, TRIP, at(600));
+        pauses.watch(Some(BEGAN), |_| Vec::new(), USUAL, TRIP, at(13_001));
+        let ended = pauses.watch(Some(BEGAN), |_| vec![at(20_000); 9], USUAL, TRIP, at(20_100));
         assert_eq!(ended, None);
         assert_eq!(pass(&mut pauses, 40_000, 42_000), None, "soon after it");
     }

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     connection::Connection,
-    judge::Votes,
+    judge::{self, Opinion, Votes},
     onsets::{Onsets, TOGETHER},
     passes::Passes,
     pauses::Excuse,
@@ -62,15 +62,27 @@ impl Tally {
     /// The numbers.
     pub fn numbers(&self) -> Votes {
         let count = |wanted: fn(&Vote) -> bool| self.votes.values().filter(|it| wanted(it)).count();
-        let stalled = count(|it| matches!(it, Vote::Stalled(_)));
-        let weak = count(|it| matches!(it, Vote::Weak(_))) / 2;
+        let stalled = self.stalled_of(|_, _| true);
         let fine = count(|it| *it == Vote::Fine);
         let without = count(|it| matches!(it, Vote::Alone | Vote::Elsewhere));
         Votes {
-            active: number(fine + stalled + weak),
-            stalled: number(stalled + weak),
+            active: number(fine).saturating_add(stalled),
+            stalled,
             without: number(without),
         }
+    }
+
+    /// Votes "stalled" of some of the destinations, for some causes; two weak ones are one.
+    pub fn stalled_of(&self, counts: impl Fn(Destination, Cause) -> bool) -> u32 {
+        let (mut stalled, mut weak) = (0, 0);
+        for (destination, vote) in &self.votes {
+            match *vote {
+                Vote::Stalled(cause) if counts(*destination, cause) => stalled += 1,
+                Vote::Weak(cause) if counts(*destination, cause) => weak += 1,
+                Vote::Stalled(_) | Vote::Weak(_) | Vote::Fine | Vote::Alone | Vote::Elsewhere => {}
+            }
+        }
+        stalled + weak / 2
     }
 
     /// All that had something to send.
@@ -159,6 +171,13 @@ pub struct Ballot<'a> {
     pub excuse: Option<Excuse>,
     /// Destinations that begin to stall per second when nothing is wrong.
     pub rate: f64,
+    /// Share of destinations that was usually stalled so far.
+    pub learned: f64,
+}
+
+/// Destinations that are stalled when each second so many begin to, and nothing is wrong.
+pub fn expected(rate: f64) -> f64 {
+    rate * ALONE.as_secs_f64()
 }
 
 /// Counts the votes.
@@ -183,8 +202,8 @@ pub struct Ballot<'a> {
 /// 8. otherwise stalled, with the cause of the connection that failed last; half a vote when only
 ///    orphans say so, and connections on which no data was ever exchanged
 ///
-/// Then, when all that are stalled belong to one site, nobody at that site does well, and others do:
-/// its own affair, too.
+/// Then, when nobody does well at the site to which most of the stalled belong, and others do, as they
+/// always do: its own affair, too.
 pub fn tally(ballot: &Ballot<'_>, now: Time) -> Tally {
     let mut tally = Tally::default();
     for destination in ballot.passes.heard_after(now.before(ACTIVE)) {
@@ -217,7 +236,7 @@ pub fn tally(ballot: &Ballot<'_>, now: Time) -> Tally {
     for destination in overtaken {
         tally.votes.remove(&destination);
     }
-    excuse_a_dead_site(&mut tally);
+    excuse_a_dead_site(&mut tally, ballot);
     tally
 }
 
@@ -247,8 +266,15 @@ impl Ballot<'_> {
             let mut onsets = stuck.onsets().into_iter();
             onsets.any(|it| self.onsets.is_event(it, self.rate))
         };
+        let stalled = |stuck: &Stuck<'_>, cause| {
+            if stuck.0.iter().all(|it| it.is_weak()) {
+                Vote::Weak(cause)
+            } else {
+                Vote::Stalled(cause)
+            }
+        };
         if stuck.0.iter().any(|it| it.passed_by) && event(&stuck) {
-            return Some((Vote::Stalled(newest.cause), newest));
+            return Some((stalled(&stuck, newest.cause), newest));
         }
         let (failed_at, head) = (newest.failed_at(), newest.sample.head);
         let receives = newest.cause == Cause::ReceiveHole;
@@ -267,10 +293,8 @@ impl Ballot<'_> {
         let lonely = || now.since(began) > ALONE && self.passed_elsewhere(at, newest, began) > 0;
         let vote = if (settled || lonely()) && !event(&stuck) {
             Vote::Alone
-        } else if stuck.0.iter().all(|it| it.is_weak()) {
-            Vote::Weak(newest.cause)
         } else {
-            Vote::Stalled(newest.cause)
+            stalled(&stuck, newest.cause)
         };
         Some((vote, newest))
     }
@@ -296,16 +320,28 @@ impl Ballot<'_> {
 }
 
 /// A provider of mail or content that is down takes many destinations along, all of one site.
-fn excuse_a_dead_site(tally: &mut Tally) {
-    let sites: BTreeSet<_> = tally.stalled().map(Destination::site).collect();
-    let mut only = sites.iter();
-    let (Some(site), None) = (only.next(), only.next()) else {
+fn excuse_a_dead_site(tally: &mut Tally, ballot: &Ballot<'_>) {
+    let mut sites: BTreeMap<_, u32> = BTreeMap::new();
+    for destination in tally.stalled() {
+        *sites.entry(destination.site()).or_default() += 1;
+    }
+    let Some((site, _)) = sites.into_iter().max_by_key(|(_, stalled)| *stalled) else {
         return;
     };
-    let (here, others): (Vec<_>, Vec<_>) = tally.fine().partition(|it| it.site() == *site);
+    let (here, others): (Vec<_>, Vec<_>) = tally.fine().partition(|it| it.site() == site);
     let sites: BTreeSet<_> = others.iter().map(|it| it.site()).collect();
-    if here.is_empty() && others.len() >= ELSEWHERE && sites.len() >= 2 {
-        let site = *site;
+    if !here.is_empty() || others.len() < ELSEWHERE || sites.len() < 2 {
+        return;
+    }
+    let stalled = tally.stalled_of(|it, _| it.site() != site);
+    let active = number(others.len()).saturating_add(stalled);
+    let votes = Votes {
+        active,
+        stalled,
+        without: 0,
+    };
+    let usual = judge::usual(ballot.learned, expected(ballot.rate), active);
+    if judge::opinion(votes, usual, || stalled) == Opinion::Normal {
         for (destination, vote) in &mut tally.votes {
             if destination.site() == site {
                 *vote = Vote::Alone;
@@ -468,6 +504,7 @@ mod tests {
             crawling: &facts.crawling,
             excuse: facts.excuse,
             rate: facts.rate,
+            learned: 0.02,
         };
         tally(&ballot, NOW)
     }
@@ -593,8 +630,8 @@ mod tests {
     fn rule_2_what_a_pause_explains_has_no_vote_until_its_next_repetition() {
         let mut pauses = Pauses::default();
         let usual = Duration::from_secs(4);
-        pauses.watch(Some(ago(5000)), |_| Vec::new(), usual, ago(4000));
-        pauses.watch(None, |_| vec![ago(3000); 3], usual, ago(2900));
+        pauses.watch(Some(ago(5000)), |_| Vec::new(), usual, Duration::ZERO, ago(4000));
+        pauses.watch(None, |_| vec![ago(3000); 3], usual, Duration::ZERO, ago(2900));
         let facts = Facts {
             excuse: pauses.excuse(usual, None, NOW),
             ..Facts::default()
@@ -732,9 +769,13 @@ mod tests {
             10,
             "some there do well"
         );
-        let mut two = dead.clone();
-        two.push(stuck(1024, Cause::Blackhole, 1000));
-        assert_eq!(votes(&two, &others).stalled().count(), 11, "two sites");
+        let mut beside = dead.clone();
+        beside.push(stuck(1024, Cause::Blackhole, 1000));
+        let tally = votes(&beside, &others);
+        assert_eq!(tally.stalled().count(), 1, "one elsewhere is usual");
+        beside.push(stuck(1280, Cause::Blackhole, 1000));
+        let tally = votes(&beside, &others);
+        assert_eq!(tally.stalled().count(), 12, "two of five are not");
     }
 
     #[test]

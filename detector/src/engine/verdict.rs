@@ -27,8 +27,6 @@ use crate::{
 const WAKING: Duration = Duration::from_secs(3);
 /// How long another cause must prevail before it is the one that is told.
 const SETTLE_CAUSE: Duration = Duration::from_secs(2);
-/// Whatever is usual, more than this share of stalled destinations is not expected.
-const USUAL_AT_MOST: f64 = 0.25;
 
 impl Engine {
     /// Everything that is concluded, from the connections up.
@@ -349,12 +347,10 @@ impl Record {
         let mut expected = 0.0;
         for leg in self.legs.values() {
             tally.add(&leg.tally);
-            expected += leg.expected;
+            expected += leg.expected();
         }
-        let active = f64::from(tally.numbers().active.max(1));
-        self.usual = (2.0 * expected / active)
-            .min(USUAL_AT_MOST)
-            .max(self.baseline.expected_stalled());
+        let learned = self.baseline.expected_stalled();
+        self.usual = judge::usual(learned, expected, tally.numbers().active);
         self.tally = tally;
     }
 
@@ -362,23 +358,27 @@ impl Record {
     /// whom data arrives.
     fn opinion(&self, receiving: u32) -> Opinion {
         let votes = self.tally.numbers();
-        let holes = self.tally.causes().get(&Cause::ReceiveHole).copied();
-        let holes = u32::try_from(holes.unwrap_or_default()).unwrap_or(u32::MAX);
-        let mut opinion = judge::opinion(
-            Votes {
-                active: votes.active.saturating_sub(holes),
-                stalled: votes.stalled.saturating_sub(holes),
-                ..votes
-            },
-            self.usual,
-        );
+        let holes = self.tally.stalled_of(|_, cause| cause == Cause::ReceiveHole);
+        let began_together = |at| self.legs.values().any(|leg| leg.began_together(at));
+        let opinion_of = |votes, wanted: fn(Cause) -> bool| {
+            judge::opinion(votes, self.usual, || {
+                let counts = |at, cause| wanted(cause) && began_together(at);
+                self.tally.stalled_of(counts)
+            })
+        };
+        let senders = Votes {
+            active: votes.active.saturating_sub(holes),
+            stalled: votes.stalled.saturating_sub(holes),
+            ..votes
+        };
+        let mut opinion = opinion_of(senders, |cause| cause != Cause::ReceiveHole);
         if holes > 0 {
-            let votes = Votes {
+            let receivers = Votes {
                 active: votes.active.saturating_add(receiving),
                 stalled: holes,
                 ..votes
             };
-            opinion = opinion.or(judge::opinion(votes, self.usual));
+            opinion = opinion.or(opinion_of(receivers, |cause| cause == Cause::ReceiveHole));
         }
         let most = 2 * votes.stalled >= votes.active;
         let broken = self.legs.len() >= 2 && self.broken_leg().is_some();
@@ -390,7 +390,11 @@ impl Record {
 
     /// The leg that is surely abnormal while all others that can be judged are not.
     pub(super) fn broken_leg(&self) -> Option<NextHop> {
-        let opinion = |leg: &Leg| judge::opinion(leg.tally.numbers(), self.usual);
+        let opinion = |leg: &Leg| {
+            judge::opinion(leg.tally.numbers(), self.usual, || {
+                leg.tally.stalled_of(|at, _| leg.began_together(at))
+            })
+        };
         let (bad, rest): (Vec<_>, Vec<_>) = self
             .legs
             .iter()

@@ -16,9 +16,40 @@ const PART: Part = Part("<!-- generated: cargo xtask bench judge -->");
 const END: &str = "<!-- end -->";
 
 /// Puts the figures into the page and draws the pictures beside it.
-pub(crate) fn write(rows: &[Row], runs: u64, days: f64, folder: &Path) -> Result<()> {
+pub(crate) fn write(rows: &[Row], folder: &Path) -> Result<()> {
     picture::draw(rows, folder)?;
-    PART.write(folder, &part(rows, runs, days))
+    PART.write(folder, &part(rows))
+}
+
+/// Puts the rows of single scenarios into the tables that are there.
+pub(crate) fn write_rows(rows: &[Row], folder: &Path) -> Result<()> {
+    let path = folder.join("judgement.md");
+    let mut page = fs::read_to_string(&path)
+        .with_context(|| format!("{} cannot be read", path.display()))?;
+    for row in rows {
+        let name = &row.scenario.name;
+        page = replace_row(&page, name, &cells(row)).with_context(|| {
+            format!(
+                "{} has no row of {name} yet: run all scenarios with --write first",
+                path.display()
+            )
+        })?;
+    }
+    fs::write(&path, page).with_context(|| format!("{} cannot be written", path.display()))
+}
+
+/// The page with other cells in the row that `name` begins.
+fn replace_row(page: &str, name: &str, cells: &[String]) -> Option<String> {
+    let begin = format!("| {name} |");
+    let old = page.lines().find(|line| line.starts_with(&begin))?;
+    Some(page.replacen(old, &format!("| {} |", cells.join(" | ")), 1))
+}
+
+fn cells(row: &Row) -> Vec<String> {
+    match &row.figures {
+        Figures::Outage(outage) => table::outage_cells(row, outage).to_vec(),
+        Figures::Peace(quiet) => table::quiet_cells(row, quiet).to_vec(),
+    }
 }
 
 /// A part of the page that a measurement writes, by the line that begins it.
@@ -56,28 +87,21 @@ impl Part {
     }
 }
 
-fn part(rows: &[Row], runs: u64, days: f64) -> String {
-    let mut outages = Vec::new();
-    let mut quiets = Vec::new();
-    for row in rows {
-        match &row.figures {
-            Figures::Outage(outage) => outages.push(table::outage_cells(row, outage).to_vec()),
-            Figures::Peace(quiet) => quiets.push(table::quiet_cells(row, quiet).to_vec()),
-        }
-    }
+fn part(rows: &[Row]) -> String {
+    let is_outage = |row: &&Row| matches!(row.figures, Figures::Outage(_));
+    let (outages, quiets): (Vec<_>, Vec<_>) = rows.iter().partition(is_outage);
+    let table = |rows: Vec<&Row>| rows.into_iter().map(cells).collect::<Vec<_>>();
     let abouts = rows.iter().map(|row| {
         let scenario = &row.scenario;
         format!("- `{}`: {}\n", scenario.name, scenario.about)
     });
-    let mut text = format!("{runs} runs of each scenario with a fault, seeds from 0 on.\n\n");
-    text += &lines(&table::OUTAGE, &outages);
+    let mut text = "Scenarios with a fault, seeds from 0 on.\n\n".to_owned();
+    text += &lines(&table::OUTAGE, &table(outages));
     text += "\n![How soon a fault is found](judgement-time.svg)\n";
     text += "\n![How much loss is found](judgement-loss.svg)\n";
-    text += &format!(
-        "\nWithout a fault, {days:.1} days of one upstream each. Alarms of the simpler rules are in \
-         1000 days, too.\n\n"
-    );
-    text += &lines(&table::QUIET, &quiets);
+    text += "\nWithout a fault, in days of one upstream. Alarms of the simpler rules are in 1000 \
+             days, too.\n\n";
+    text += &lines(&table::QUIET, &table(quiets));
     text += "\nThe scenarios, in `tests/scenarios/`:\n\n";
     text + &abouts.collect::<String>()
 }
@@ -123,6 +147,15 @@ mod tests {
         for page in ["# A\n", begin, END, &format!("{END}{begin}")] {
             assert_eq!(ONE.replace(page, "new"), None, "{page}");
         }
+    }
+
+    #[test]
+    fn a_row_takes_the_place_of_the_one_with_its_name() {
+        let page = "| a | b |\n|---|---:|\n| x | 1 |\n| x-y | 2 |\n";
+        let cells = ["x".to_owned(), "3".to_owned()];
+        let new = replace_row(page, "x", &cells).unwrap();
+        assert_eq!(new, page.replace("| x | 1 |", "| x | 3 |"));
+        assert_eq!(replace_row(page, "y", &cells), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use lab::simulator::{
     run::{Outcome, Peace},
     scenario::Scenario,
+    trap::Trap,
     watcher,
 };
 
@@ -57,6 +58,33 @@ pub(crate) struct Quiet {
     pub(crate) rules: [usize; 2],
     /// Alarms by the trap that may have provoked them.
     pub(crate) culprits: BTreeMap<String, usize>,
+}
+
+/// Says at once what went wrong in peace: days of it take an hour.
+pub(crate) fn tell(scenario: &str, peace: &Peace) {
+    for alarm in describe(peace) {
+        eprintln!("{scenario}: {alarm}");
+    }
+}
+
+/// The alarms of a run, and how to see them again.
+fn describe(peace: &Peace) -> impl Iterator<Item = String> {
+    peace.alarms.iter().map(|(alarm, culprit)| {
+        let seconds = alarm.at as f64 / 1e9 - 86_400.0;
+        let (who, votes) = (watcher::name(alarm.upstream), alarm.votes);
+        format!(
+            "seed {} at {seconds:.1} s, {who} {}, {} of {} destinations, after {}",
+            peace.seed,
+            alarm.to,
+            votes.0,
+            votes.1,
+            name_of(*culprit)
+        )
+    })
+}
+
+fn name_of(culprit: Option<Trap>) -> String {
+    culprit.map_or("nothing seldom".to_owned(), |it| format!("{it:?}"))
 }
 
 impl Row {
@@ -113,16 +141,10 @@ impl Row {
             for rule in 0..2 {
                 quiet.rules[rule] += run.rules[rule];
             }
-            for (alarm, culprit) in &run.alarms {
-                let culprit = culprit.map_or("nothing seldom".to_owned(), |it| format!("{it:?}"));
-                *quiet.culprits.entry(culprit.clone()).or_default() += 1;
-                let seconds = alarm.at as f64 / 1e9 - 86_400.0;
-                let (who, votes) = (watcher::name(alarm.upstream), alarm.votes);
-                examples.push(format!(
-                    "seed {} at {seconds:.1} s, {who} {}, {} of {} destinations, after {culprit}",
-                    run.seed, alarm.to, votes.0, votes.1
-                ));
+            for (_, culprit) in &run.alarms {
+                *quiet.culprits.entry(name_of(*culprit)).or_default() += 1;
             }
+            examples.extend(describe(run));
         }
         let mut missed = Vec::new();
         let limit = scenario.expect.false_alarms;
