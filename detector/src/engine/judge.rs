@@ -259,6 +259,27 @@ mod tests {
     }
 
     #[test]
+    fn few_of_few_must_have_stalled_together() {
+        let votes = |stalled, active, together| {
+            let votes = Votes {
+                active,
+                stalled,
+                without: 0,
+            };
+            opinion(votes, USUAL, || together)
+        };
+        let most = Opinion::Abnormal { most: true };
+        assert_eq!(votes(3, 4, 0), Opinion::Unsure);
+        assert_eq!(votes(3, 4, 2), Opinion::Unsure, "two of them");
+        assert_eq!(votes(3, 4, 3), most);
+        assert_eq!(votes(4, 4, 0), most, "all of four in any case");
+        let some = Opinion::Abnormal { most: false };
+        assert_eq!(votes(5, 20, 3), Opinion::Unsure, "three of twenty together");
+        assert_eq!(votes(5, 20, 5), some);
+        assert_eq!(votes(7, 20, 0), some);
+    }
+
+    #[test]
     fn one_dead_destination_is_normal_however_few_there_are() {
         for active in 3..200 {
             assert_eq!(votes(1, active), Opinion::Normal, "1 of {active}");

@@ -665,6 +665,11 @@ mod tests {
         passed_by[0].passed_by = true;
         assert_eq!(of(&passed_by, &after), STALLED);
         assert_eq!(of(&passed_by[..2], &after), Some(Vote::Fine), "no event");
+        for stranger in &mut passed_by {
+            (stranger.sample.bytes_acked, stranger.sample.bytes_received) = (1, 0);
+        }
+        let weak = Some(Vote::Weak(Cause::Blackhole));
+        assert_eq!(of(&passed_by, &after), weak, "scanners");
     }
 
     #[test]

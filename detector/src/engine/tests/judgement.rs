@@ -81,6 +81,32 @@ fn at_night_peers_that_walk_away_are_not_the_upstream() {
 }
 
 #[test]
+fn three_of_the_last_four_that_walk_away_within_half_a_minute_are_not_the_upstream() {
+    let mut world = World::new().open("a", 0..4, 1).run(60);
+    for number in 0..3 {
+        world = world.hang("a", number..number + 1).run(8);
+    }
+    let world = world.run(60);
+    let bad = world.story().into_iter();
+    let bad = bad.filter(|line| line.contains("->Failing") || line.contains("->Degraded"));
+    assert_eq!(bad.count(), 0, "{:#?}", world.story());
+}
+
+#[test]
+fn three_of_the_last_four_that_hang_at_once_are_the_upstream() {
+    let world = World::new()
+        .open("a", 0..4, 1)
+        .run(60)
+        .hang("a", 0..3)
+        .run(10);
+    assert!(
+        world.delay("a", State::Failing, 60) < 3.0,
+        "{:#?}",
+        world.story()
+    );
+}
+
+#[test]
 fn the_last_four_of_the_night_all_dead_at_once_are_the_upstream() {
     let world = World::new()
         .open("a", 0..4, 1)
