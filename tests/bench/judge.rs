@@ -31,7 +31,7 @@ pub(crate) mod row;
 pub(crate) mod table;
 
 /// One run in peace lasts so long.
-const PEACE: Nanos = 1800 * SECOND;
+const PEACE: Nanos = 7200 * SECOND;
 
 /// Judge the judgement
 #[derive(Debug, Args)]

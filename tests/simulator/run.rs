@@ -16,6 +16,8 @@ use super::{
 
 /// Healthy at first, so many seconds.
 pub const WARM_UP: (f64, f64) = (20.0, 60.0);
+/// A daemon in peace is there for so long already: it knows how often peers walk away.
+const ACQUAINTED: Nanos = 600 * SECOND;
 /// The cause may still become clearer for so long.
 pub const CLEARER: Nanos = 10 * SECOND;
 /// After the repair the run goes on for so long.
@@ -177,7 +179,7 @@ pub fn judged(turns: &[Turn], faulty: &[usize], onset: Nanos, repair: Nanos) -> 
 pub fn in_peace(scenario: &Scenario, seed: u64, span: Nanos, trace: bool) -> Peace {
     let mut world = population::build(scenario, seed);
     (world.trace, world.watcher.trace) = (trace, trace);
-    let from = world.counts_from;
+    let from = world.counts_from.max(START + ACQUAINTED);
     world.run_until(from + span);
     let alarms: Vec<_> = world
         .watcher

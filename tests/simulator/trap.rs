@@ -24,7 +24,7 @@ const APART: Nanos = 90 * SECOND;
 pub enum Trap {
     /// Servers that never answer again.
     DeadDestinations,
-    /// All prefixes of a large site are dead for minutes.
+    /// All prefixes of a large site are dead for minutes, while other sites are in use.
     DeadSite,
     /// Clients walk away, one by one; a fifth of all connections may be left over.
     WalkedAway,
@@ -202,6 +202,11 @@ fn kill_destination(world: &mut World) {
 fn kill_site(world: &mut World) {
     let popular = world.random.popular(world.destinations.len());
     let site = world.destinations[popular].site;
+    let belongs = |destination: &usize| world.destinations[*destination].site == site;
+    // Who talks to nobody else cannot tell this from a dead upstream.
+    if world.reachable.iter().any(|it| it.iter().all(belongs)) {
+        return;
+    }
     let back = world.now + nanos(world.random.log_normal(30.0, 900.0));
     for destination in 0..world.destinations.len() {
         if world.destinations[destination].site == site {

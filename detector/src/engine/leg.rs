@@ -41,7 +41,7 @@ pub struct Leg {
     /// The votes.
     pub tally: Tally,
     /// Destinations that begin to stall per second when nothing is wrong.
-    rate: f64,
+    pub rate: f64,
     /// Why it is slow altogether.
     pub weather: Option<Cause>,
     pauses: Pauses,
@@ -85,7 +85,7 @@ impl Leg {
         self.onsets.update(onsets, now);
         // What is in question now is not usual.
         let until = bad_since.unwrap_or(now).before(tally::ALONE);
-        let rate = self.onsets.rate(until);
+        let rate = self.onsets.rate(until, baseline);
         let usual = baseline.usual_pause();
         let paused = self.look_for_pause(stuck, rate, usual, now);
         let crawling = self.ledger.crawling(baseline.expected_lost(), now);

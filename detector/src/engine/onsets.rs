@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use super::baseline::Baseline;
 use crate::{model::Destination, time::Time};
 
 /// What begins within this time of each other began together.
@@ -87,8 +88,8 @@ impl Onsets {
     }
 
     /// Onsets per second before `until`, as usual: what sticks out is cut off. Who has just started to
-    /// look knows of those that have lasted only.
-    pub fn rate(&self, until: Time) -> f64 {
+    /// look knows only of those that have lasted, and of what was learned before.
+    pub fn rate(&self, until: Time, learned: &Baseline) -> f64 {
         let pieces = usize::try_from(MEMORY.as_nanos() / u128::from(PIECE)).unwrap_or(1);
         let mut counts = vec![0_u32; pieces];
         let from = until.before(MEMORY);
@@ -104,7 +105,9 @@ impl Onsets {
         let oldest = self.times.first().map(|it| it.at);
         let known_since = self.since.into_iter().chain(oldest).min();
         let known = known_since.map_or(MEMORY, |since| until.since(since));
-        f64::from(sum) / known.clamp(SHORT, MEMORY).as_secs_f64()
+        let (expected, seconds) = learned.expected_onsets(SHORT);
+        let known = known.min(MEMORY).as_secs_f64() + seconds;
+        (f64::from(sum) + expected) / known.max(SHORT.as_secs_f64())
     }
 
     /// Whether what began at `began` is one event with others, when `rate` of them begin each second
@@ -168,6 +171,11 @@ mod tests {
         NOW.before(Duration::from_millis(milliseconds))
     }
 
+    /// The rate where nothing was learned.
+    fn rate_of(onsets: &Onsets, until: Time) -> f64 {
+        onsets.rate(until, &Baseline::default())
+    }
+
     fn onsets(times: impl IntoIterator<Item = Time>) -> Onsets {
         let mut onsets = Onsets::default();
         let times = times.into_iter().map(|at| vec![at]);
@@ -179,7 +187,7 @@ mod tests {
     #[test]
     fn three_at_once_are_an_event_where_nothing_ever_happens() {
         let three = onsets([ago(1000), ago(2000), ago(3000)]);
-        assert!(three.is_event(ago(2000), three.rate(ago(30_000))));
+        assert!(three.is_event(ago(2000), rate_of(&three, ago(30_000))));
         assert!(!onsets([ago(1000), ago(2000)]).is_event(ago(1000), 0.0));
         let apart = onsets([ago(1000), ago(5000), ago(9000)]);
         assert!(!apart.is_event(ago(5000), 0.0));
@@ -208,11 +216,11 @@ mod tests {
     fn where_one_walks_away_each_second_six_at_once_are_no_event_and_fifty_are() {
         let usual = (1..600).map(|it| ago(it * 1000));
         let busy = onsets(usual.clone());
-        let rate = busy.rate(NOW);
+        let rate = rate_of(&busy, NOW);
         assert!((0.8..1.1).contains(&rate), "{rate}");
         assert!(!busy.is_event(ago(30_000), rate));
         let broken = onsets(usual.chain((0..50).map(|it| ago(2000 + it * 10))));
-        let rate = broken.rate(NOW);
+        let rate = rate_of(&broken, NOW);
         assert!(rate < 1.1, "{rate}: an outage is not usual");
         assert!(broken.is_event(ago(2000), rate));
     }
@@ -221,12 +229,19 @@ mod tests {
     fn who_has_just_started_to_look_does_not_take_ten_minutes_for_granted() {
         let walked_away = |seconds: [u64; 6]| onsets(seconds.map(|it| ago(it * 1000)));
         let fresh = walked_away([10, 20, 30, 40, 50, 60]);
-        assert_eq!(fresh.rate(NOW), 6.0 / 120.0);
+        assert_eq!(rate_of(&fresh, NOW), 6.0 / 120.0);
         let old = walked_away([10, 20, 30, 40, 50, 600]);
-        assert_eq!(old.rate(NOW), 6.0 / 600.0);
+        assert_eq!(rate_of(&old, NOW), 6.0 / 600.0);
         let mut watched = fresh.clone();
         watched.since = Some(ago(300_000));
-        assert_eq!(watched.rate(NOW), 6.0 / 300.0);
+        assert_eq!(rate_of(&watched, NOW), 6.0 / 300.0);
+        let learned = Baseline {
+            seconds: 600.0,
+            onsets: 0.1,
+            ..Baseline::default()
+        };
+        assert_eq!(watched.rate(NOW, &learned), (6.0 + 12.0) / 420.0);
+        assert_eq!(Onsets::default().rate(NOW, &learned), 12.0 / 720.0);
     }
 
     #[test]

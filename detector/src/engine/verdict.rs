@@ -8,6 +8,7 @@ use std::{
 
 use super::{
     Engine, PACE, Record, attribute,
+    baseline::Moment,
     classify::{self, Evidence},
     connection::Connection,
     is_bad,
@@ -305,7 +306,12 @@ impl Engine {
                 && now.since(record.held.since) >= judge::LEAVE
             {
                 let stalled = f64::from(votes.stalled) / f64::from(votes.active.max(1));
-                record.baseline.learn(elapsed, stalled, record.lost(now));
+                let moment = Moment {
+                    stalled,
+                    lost: record.lost(now),
+                    onsets: record.legs.values().map(|leg| leg.rate).sum(),
+                };
+                record.baseline.learn(elapsed, moment);
             }
         }
     }
