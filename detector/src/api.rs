@@ -104,6 +104,9 @@ pub struct Evidence {
     pub leg: Option<NextHop>,
     /// What connections that receive say.
     pub receiving: Option<Receiving>,
+    /// The link is known to pause: stalls that begin together are not held against it for so long.
+    #[serde(default)]
+    pub usual_pause_seconds: Option<f64>,
 }
 
 /// Connections to which data came in.

@@ -475,6 +475,8 @@ pub struct Evidence {
     pub leg: Option<NextHop>,
     /// Of those that stopped to hear from their peer in mid-transfer: how many of how many.
     pub fell_silent: Option<(u32, u32)>,
+    /// Stalls have no vote for so long when all begin at once: the link is known to pause.
+    pub usual_pause: Option<Duration>,
 }
 
 impl Upstream {

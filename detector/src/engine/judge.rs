@@ -98,11 +98,9 @@ pub fn opinion(votes: Votes, usual: f64, together: impl FnOnce() -> u32) -> Opin
         return Opinion::TooLittle;
     }
     let chance = at_least(votes.stalled, votes.active, usual);
-    let surely = |together| {
-        together >= FEWEST && at_least(together, votes.active, usual) < DOUBT_TOGETHER
-    };
-    if votes.stalled >= FEWEST
-        && (chance < DOUBT || chance < DOUBT_TOGETHER && surely(together()))
+    let surely =
+        |together| together >= FEWEST && at_least(together, votes.active, usual) < DOUBT_TOGETHER;
+    if votes.stalled >= FEWEST && (chance < DOUBT || chance < DOUBT_TOGETHER && surely(together()))
     {
         return Opinion::Abnormal {
             most: 2 * votes.stalled >= votes.active,

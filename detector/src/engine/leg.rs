@@ -167,7 +167,9 @@ impl Leg {
         failed.sort_unstable_by_key(|at| std::cmp::Reverse(*at));
         let failed_until = failed.get(pauses::QUORUM - 1).copied();
         let passed_since = |began: Time| passes.first_after(began.after(trip));
-        let paused = self.pauses.watch(event, passed_since, usual, longest_trip, now);
+        let paused = self
+            .pauses
+            .watch(event, passed_since, usual, longest_trip, now);
         self.excuse = self.pauses.excuse(usual, failed_until, now);
         paused
     }
@@ -197,7 +199,8 @@ impl Leg {
             stalled,
             Some(Vote::Stalled(_) | Vote::Weak(_) | Vote::Elsewhere)
         );
-        any.then(|| self.onsets.of(destination).first().copied()).flatten()
+        any.then(|| self.onsets.of(destination).first().copied())
+            .flatten()
     }
 
     /// Whether nothing is remembered.

@@ -235,7 +235,13 @@ mod tests {
         let mut pauses = Pauses::default();
         pauses.watch(Some(BEGAN), |_| Vec::new(), USUAL, TRIP, at(600));
         pauses.watch(Some(BEGAN), |_| Vec::new(), USUAL, TRIP, at(13_001));
-        let ended = pauses.watch(Some(BEGAN), |_| vec![at(20_000); 9], USUAL, TRIP, at(20_100));
+        let ended = pauses.watch(
+            Some(BEGAN),
+            |_| vec![at(20_000); 9],
+            USUAL,
+            TRIP,
+            at(20_100),
+        );
         assert_eq!(ended, None);
         assert_eq!(pass(&mut pauses, 40_000, 42_000), None, "soon after it");
     }

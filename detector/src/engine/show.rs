@@ -76,6 +76,7 @@ impl Engine {
                 baseline: record.usual,
                 chance: judge::at_least(votes.stalled, votes.active, record.usual),
                 lost: record.lost(now),
+                usual_pause: Some(record.baseline.usual_pause()).filter(|it| !it.is_zero()),
                 leg: (record.legs.len() >= 2)
                     .then(|| record.broken_leg())
                     .flatten(),

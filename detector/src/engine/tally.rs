@@ -630,8 +630,20 @@ mod tests {
     fn rule_2_what_a_pause_explains_has_no_vote_until_its_next_repetition() {
         let mut pauses = Pauses::default();
         let usual = Duration::from_secs(4);
-        pauses.watch(Some(ago(5000)), |_| Vec::new(), usual, Duration::ZERO, ago(4000));
-        pauses.watch(None, |_| vec![ago(3000); 3], usual, Duration::ZERO, ago(2900));
+        pauses.watch(
+            Some(ago(5000)),
+            |_| Vec::new(),
+            usual,
+            Duration::ZERO,
+            ago(4000),
+        );
+        pauses.watch(
+            None,
+            |_| vec![ago(3000); 3],
+            usual,
+            Duration::ZERO,
+            ago(2900),
+        );
         let facts = Facts {
             excuse: pauses.excuse(usual, None, NOW),
             ..Facts::default()

@@ -364,7 +364,9 @@ impl Record {
     /// whom data arrives.
     fn opinion(&self, receiving: u32) -> Opinion {
         let votes = self.tally.numbers();
-        let holes = self.tally.stalled_of(|_, cause| cause == Cause::ReceiveHole);
+        let holes = self
+            .tally
+            .stalled_of(|_, cause| cause == Cause::ReceiveHole);
         let began_together = |at| self.legs.values().any(|leg| leg.began_together(at));
         let opinion_of = |votes, wanted: fn(Cause) -> bool| {
             judge::opinion(votes, self.usual, || {

@@ -156,6 +156,7 @@ fn evidence(evidence: &model::Evidence, snapshot: &Snapshot) -> api::Evidence {
                 connections,
                 fell_silent,
             }),
+        usual_pause_seconds: evidence.usual_pause.map(|it| it.as_secs_f64()),
     }
 }
 

@@ -24,8 +24,8 @@ pub(crate) fn write(rows: &[Row], folder: &Path) -> Result<()> {
 /// Puts the rows of single scenarios into the tables that are there.
 pub(crate) fn write_rows(rows: &[Row], folder: &Path) -> Result<()> {
     let path = folder.join("judgement.md");
-    let mut page = fs::read_to_string(&path)
-        .with_context(|| format!("{} cannot be read", path.display()))?;
+    let mut page =
+        fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
     for row in rows {
         let name = &row.scenario.name;
         page = replace_row(&page, name, &cells(row)).with_context(|| {

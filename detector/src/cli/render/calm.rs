@@ -59,6 +59,7 @@ fn doubts(upstream: &api::Upstream) -> Vec<String> {
     if points.is_empty() {
         points.push("nothing that was seen".to_owned());
     }
+    points.extend(evidence::pauses(&upstream.evidence));
     points.push(format!(
         "that it only seems so because of a few that happen to do well: a chance of {}",
         units::share(1.0 - upstream.confidence)

@@ -37,6 +37,7 @@ pub(super) fn speaks_for(
 pub(super) fn speaks_against(upstream: &api::Upstream, status: &api::Status) -> Vec<String> {
     let mut points = Vec::new();
     points.extend(progress(upstream));
+    points.extend(one_site(upstream));
     let seen = upstream.counterfactual;
     let stuck = seen.destinations.saturating_sub(seen.fine_elsewhere);
     if stuck > 0 {
@@ -76,6 +77,21 @@ pub(super) fn progress(upstream: &api::Upstream) -> Option<String> {
     (fine > 0).then(|| format!("{} {verb} progress: {examples}", count(fine, "destination")))
 }
 
+/// Whether all that is in use belongs together at the far end.
+fn one_site(upstream: &api::Upstream) -> Option<String> {
+    let destinations = upstream.destinations;
+    let listed = upstream.stalled_destinations.len() + upstream.fine_destinations.len();
+    if destinations.stalled == 0 || (listed as u64) < u64::from(destinations.active) {
+        return None;
+    }
+    let shown = upstream.stalled_destinations.iter();
+    let mut sites = shown.chain(&upstream.fine_destinations).map(|it| it.site());
+    let site = sites.next()?;
+    sites.all(|it| it == site).then(|| {
+        format!("all destinations in use belong to one site, {site}: it may be that which is down")
+    })
+}
+
 /// What share is lost.
 pub(super) fn lost(evidence: &api::Evidence) -> Option<String> {
     let lost = evidence.lost?;
@@ -84,6 +100,15 @@ pub(super) fn lost(evidence: &api::Evidence) -> Option<String> {
     } else {
         "not a single segment was lost lately".to_owned()
     })
+}
+
+/// How long an outage is taken for a pause.
+pub(super) fn pauses(evidence: &api::Evidence) -> Option<String> {
+    let usual = units::age(evidence.usual_pause_seconds?);
+    Some(format!(
+        "the link is known to pause: when everything stops at once, that is left out for its first \
+         {usual}"
+    ))
 }
 
 /// How many are stalled anyway.

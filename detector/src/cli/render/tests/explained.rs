@@ -218,6 +218,39 @@ fn every_line_ends_where_the_terminal_does_except_commands() {
 }
 
 #[test]
+fn when_all_that_is_in_use_belongs_to_one_site_it_may_be_that() {
+    let net = |text: &str| crate::model::Destination(text.parse().expect("a prefix"));
+    let mut it = failing(Cause::Blackhole);
+    let b = &mut it.0.upstreams[0];
+    b.stalled_destinations = ["100.7.0.0/24", "100.7.1.0/24", "100.7.2.0/24"]
+        .map(net)
+        .into();
+    b.fine_destinations = vec![net("100.7.3.0/24")];
+    b.destinations = api::Destinations {
+        active: 4,
+        stalled: 3,
+    };
+    let says = |it: &_| flat(&explained(it)).contains("belong to one site, 100.7.0.0/16: it may");
+    assert!(says(&it), "{}", explained(&it));
+    it.0.upstreams[0].destinations.active = 5;
+    assert!(!says(&it), "one more, of which nothing is known");
+    it.0.upstreams[0].destinations.active = 4;
+    it.0.upstreams[0].fine_destinations = vec![net("100.8.3.0/24")];
+    assert!(!says(&it), "another site does well");
+}
+
+#[test]
+fn of_a_link_that_is_known_to_pause_it_is_said_how_long_it_may() {
+    let mut status = status();
+    let a = &mut status.upstreams[1];
+    a.evidence.usual_pause_seconds = Some(8.0);
+    let text = explain_upstream(&status.upstreams[1], &status, &[], WIDTH);
+    let text = flat(&plain(&text));
+    let expected = "when everything stops at once, that is left out for its first 8.0 s";
+    assert!(text.contains(expected), "{text}");
+}
+
+#[test]
 fn an_id_is_found_by_its_beginning_if_that_is_the_only_one() {
     let stalls = stalls();
     let find = |id| super::find(&stalls, id).map(|it| it.id.as_str());
