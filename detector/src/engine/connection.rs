@@ -115,11 +115,14 @@ impl Connection {
         }
         let progressed = sample.snd_una != self.sample.snd_una;
         let before = if progressed { 0 } else { self.sample.timeouts };
+        // Of two next hops nobody knows which one did well meanwhile.
+        let other = sample.next_hop.is_some() && sample.next_hop != self.next_hop;
+        let of_one = !other || self.phase.is_some() || self.next_hop.is_none();
         let news = News {
-            pass: progressed
+            pass: (progressed && of_one)
                 .then(|| Pass::between(Some(&self.sample), &sample, self.destination))
                 .flatten(),
-            trials: self.account.take(&sample),
+            trials: self.account.take(&sample).filter(|_| of_one),
             timeouts: u64::from(sample.timeouts.saturating_sub(before)),
             recovered: if self.received(&sample) || (progressed && self.hole_since.is_none()) {
                 self.stalled_since()
@@ -196,14 +199,34 @@ impl Connection {
         self.sample.packets_out > 0 && self.sample.timeouts.saturating_sub(open) < LASTING
     }
 
-    /// When it last failed, for certain; with nothing in flight, just now.
+    /// When it last failed, for certain; with nothing in flight and no probe either, just now.
     pub fn surely_failed_at(&self) -> Time {
         let sample = &self.sample;
-        if sample.packets_out == 0 || self.has_failed_again() {
+        if sample.packets_out == 0 {
+            return self.last_probe().unwrap_or(sample.at);
+        }
+        if self.has_failed_again() {
             return self.failed_at();
         }
         // The wait has doubled since the repetition before.
         sample.sent_at.before(sample.rto / 2)
+    }
+
+    /// When the newest window probe left of which the sample shows that it was not answered.
+    fn last_probe(&self) -> Option<Time> {
+        let sample = &self.sample;
+        let next = sample
+            .next_try
+            .filter(|_| sample.persist && sample.probes > 0)?;
+        // The timer of the kernel: `tcp_send_probe0` in net/ipv4/tcp_output.c, 6.18.
+        let wait = sample.rto * 2_u32.saturating_pow(u32::from(sample.backoff));
+        let newest = next.before(wait);
+        let is_open = sample.at < newest.after(self.answer_takes());
+        Some(if is_open {
+            newest.before(wait / 2)
+        } else {
+            newest
+        })
     }
 
     /// Whether the newest sample shows that the newest repetition was not answered.
@@ -218,8 +241,12 @@ impl Connection {
 
     /// When the newest repetition must have been answered.
     fn answered_at(&self) -> Time {
-        let trip = 2 * self.sample.srtt.unwrap_or_default() + ANSWER;
-        self.sample.sent_at.after(trip)
+        self.sample.sent_at.after(self.answer_takes())
+    }
+
+    /// An answer that has not come after that will not come.
+    fn answer_takes(&self) -> Duration {
+        2 * self.sample.srtt.unwrap_or_default() + ANSWER
     }
 
     /// When more is known, although nothing is seen: a suspect becomes a stall, or the newest
@@ -449,6 +476,55 @@ mod tests {
             }
         );
         assert_eq!((connection.sample, connection.generation), (sample, 7));
+    }
+
+    #[test]
+    fn of_a_connection_that_changed_its_next_hop_nobody_knows_which_one_did_well() {
+        let sample = Sample {
+            next_hop: Some(world::hop(0)),
+            ..samples::any()
+        };
+        let on = |hop| {
+            later(&sample, 1000, |it| {
+                (it.snd_una, it.bytes_acked) = (it.snd_una + 500, it.bytes_acked + 500);
+                (it.segments_out, it.next_hop) = (it.segments_out + 1, hop);
+            })
+        };
+        let proves = |hop| {
+            let (mut connection, _) = Connection::new(sample.clone(), 0);
+            connection.update(on(hop), 1).pass.is_some()
+        };
+        assert!(proves(Some(world::hop(0))));
+        assert!(proves(None), "the kernel has just forgotten its route");
+        assert!(!proves(Some(world::hop(1))));
+        let (mut stuck, _) = Connection::new(sample.clone(), 0);
+        stuck.phase = Some(Phase::Stalled);
+        let pass = stuck.update(on(Some(world::hop(1))), 1).pass;
+        assert!(pass.is_some(), "what was stuck moves on the new way");
+    }
+
+    #[test]
+    fn a_window_probe_has_failed_when_it_left_and_not_just_now() {
+        let at = samples::any().at;
+        let probing = |next: u64, srtt| Sample {
+            unsent: 500,
+            persist: true,
+            probes: 2,
+            backoff: 3,
+            rto: ms(200),
+            srtt: Some(ms(srtt)),
+            next_try: Some(at.after(ms(next))),
+            ..samples::any()
+        };
+        let failed = |sample| Connection::new(sample, 0).0.surely_failed_at();
+        assert_eq!(failed(probing(600, 10)), at.before(ms(1000)));
+        let open = at.after(ms(1590)).before(ms(1600 + 800));
+        assert_eq!(failed(probing(1590, 10)), open, "the one before");
+        let none = Sample {
+            probes: 0,
+            ..probing(600, 10)
+        };
+        assert_eq!(failed(none), at, "nothing leaves");
     }
 
     #[test]

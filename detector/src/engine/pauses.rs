@@ -30,6 +30,11 @@ pub struct Excuse {
 }
 
 impl Excuse {
+    /// Until when stalls may have failed that it explains.
+    pub fn until(self) -> Time {
+        self.until
+    }
+
     /// Whether it explains a stall that began and last failed then.
     pub fn explains(self, began: Time, failed: Time) -> bool {
         began >= self.began && failed <= self.until

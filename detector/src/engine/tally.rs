@@ -186,7 +186,8 @@ pub fn expected(rate: f64) -> f64 {
 /// 1. no connection in trouble: crawling if much was lost lately, fine if data was acknowledged
 ///    lately, else no vote
 /// 2. it began in a pause of the link that is no longer than they usually are here, and has not
-///    failed since that was over: no vote yet
+///    failed since that was over: crawling or fine, as above, when others of it have shown since that
+///    it is over, else no vote yet
 /// 3. it began to stall in an event with others, and connections of its own got through again and
 ///    again while others of its own failed: stalled; one of several paths behind the router is dead
 /// 4. a segment as large as the one that waits got through to it after its last failure: crawling
@@ -260,8 +261,14 @@ impl Ballot<'_> {
             self.excuse
                 .is_some_and(|excuse| excuse.explains(it.began(), failed))
         };
-        let mut stuck = stuck.without(explained);
-        let mut newest = stuck.newest()?;
+        let all = stuck;
+        let mut stuck = all.without(explained);
+        let Some(mut newest) = stuck.newest() else {
+            // Others of the destination can show that the pause is over.
+            let until = self.excuse?.until();
+            let is_over = self.passes.carried(at, until, None);
+            return is_over.then(|| self.progressing(at)).zip(all.newest());
+        };
         let event = |stuck: &Stuck<'_>| {
             let mut onsets = stuck.onsets().into_iter();
             onsets.any(|it| self.onsets.is_event(it, self.rate))
@@ -657,6 +664,11 @@ mod tests {
         assert_eq!(of(5000, 2900), STALLED, "failed again");
         assert_eq!(of(9000, 3500), STALLED, "began before");
         assert_eq!(of(5000, 100), None, "the answer may be on its way");
+        let waits = since(stuck(1, Cause::Blackhole, 3500), 5000);
+        let with = |passes| vote(&count(std::slice::from_ref(&waits), passes, &facts), 1);
+        assert_eq!(with(&[(1, 2900, 1)]), Some(Vote::Fine), "others of it");
+        assert_eq!(with(&[(1, 3000, 1)]), None, "not since it is over");
+        assert_eq!(with(&[(2, 2900, 1)]), None, "others, not of it");
         let two = [
             since(stuck(1, Cause::Blackhole, 3500), 5000),
             since(stuck(1, Cause::Blackhole, 2900), 5000),
