@@ -162,7 +162,8 @@ impl Leg {
         });
         let event = recent
             .filter(|began| self.onsets.is_event(*began, rate))
-            .min();
+            .min()
+            .or_else(|| self.missed_pause(stuck, rate, trip, now));
         let mut failed: Vec<_> = sending.map(|it| it.surely_failed_at()).collect();
         failed.sort_unstable_by_key(|at| std::cmp::Reverse(*at));
         let failed_until = failed.get(pauses::QUORUM - 1).copied();
@@ -172,6 +173,34 @@ impl Leg {
             .watch(event, passed_since, usual, longest_trip, now);
         self.excuse = self.pauses.excuse(usual, failed_until, now);
         paused
+    }
+
+    /// When a pause began of which a daemon hears that had no processor meanwhile: in one look it sees
+    /// those that hang and those that get through again.
+    fn missed_pause(
+        &self,
+        stuck: &BTreeMap<Destination, Stuck<'_>>,
+        rate: f64,
+        trip: Duration,
+        now: Time,
+    ) -> Option<Time> {
+        if self.pauses.is_open() {
+            return None;
+        }
+        let sending = stuck.values().filter(|it| !it.receives());
+        let mut began: Vec<_> = sending
+            .flat_map(Stuck::onsets)
+            .filter(|began| now.since(*began) <= pauses::LONGEST)
+            .collect();
+        began.sort_unstable();
+        began.dedup_by(|later, earlier| later.since(*earlier) < TOGETHER / 6);
+        let was_silent = |began: &Time| {
+            let passed = self.passes.first_after(began.after(trip));
+            let third = passed.get(pauses::QUORUM - 1);
+            third.is_some_and(|at| at.since(*began) >= pauses::SHORTEST + trip)
+        };
+        let mut began = began.into_iter();
+        began.find(|began| self.onsets.is_event(*began, rate) && was_silent(began))
     }
 
     /// Takes the vote of a destination away for as long as this stall lasts: it is stalled
@@ -222,4 +251,73 @@ pub fn stuck<'a>(
             .push(connection);
     }
     stuck
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        engine::{
+            passes::Pass,
+            tests::{samples, world::destination},
+        },
+        model::{ConnectionId, Phase, Sample},
+    };
+
+    const NOW: Time = Time(500_000_000_000);
+
+    fn ago(milliseconds: u64) -> Time {
+        NOW.before(Duration::from_millis(milliseconds))
+    }
+
+    /// A connection that hangs for six seconds and a half and has failed last after three.
+    fn hanging(number: u16) -> Connection {
+        let sample = Sample {
+            id: ConnectionId(u64::from(number)),
+            at: NOW,
+            bytes_acked: 10_001,
+            sent_at: ago(3500),
+            acked_at: ago(7000),
+            stuck_since: Some(ago(6500)),
+            unacked: 1000,
+            packets_out: 1,
+            timeouts: 4,
+            head: Some(1000),
+            rto: Duration::from_millis(3200),
+            ..samples::any()
+        };
+        let (mut connection, _) = Connection::new(sample, 0);
+        connection.destination = destination(number);
+        connection.phase = Some(Phase::Stalled);
+        connection
+    }
+
+    #[test]
+    fn a_pause_is_excused_when_its_end_is_heard_of_together_with_its_beginning() {
+        let mut known = Baseline::default();
+        for _ in 0..3 {
+            known.learn_pause(Duration::from_secs(4));
+        }
+        let hanging: Vec<_> = (1..9).map(hanging).collect();
+        let stalled = |baseline: &Baseline, passed: u64| {
+            let mut leg = Leg::default();
+            for number in 11..14 {
+                for at in [ago(7000), ago(passed)] {
+                    leg.passes.add(Pass {
+                        at,
+                        after: at,
+                        destination: destination(number),
+                        at_least: 100,
+                        at_most: 1448,
+                    });
+                }
+            }
+            let paused = leg.vote(&stuck(hanging.iter()), baseline, None, NOW);
+            assert_eq!(paused, None, "of which nobody knows how long it was");
+            leg.tally.stalled().count()
+        };
+        assert_eq!(stalled(&known, 2000), 0);
+        assert_eq!(stalled(&Baseline::default(), 2000), 8, "it is not usual");
+        assert_eq!(stalled(&known, 6100), 8, "others went on all the time");
+    }
 }

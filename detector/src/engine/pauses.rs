@@ -7,7 +7,7 @@ use super::onsets::TOGETHER;
 use crate::time::Time;
 
 /// Shorter ones are usual everywhere.
-const SHORTEST: Duration = Duration::from_secs(1);
+pub const SHORTEST: Duration = Duration::from_secs(1);
 /// While one lasts, failures later than this count: the second timeout of a near peer is among them.
 const FAILED: Duration = Duration::from_millis(800);
 /// When nobody got through for so long it is not excused any more, whoever tried meanwhile.
@@ -65,7 +65,8 @@ impl Pauses {
         trip: Duration,
         now: Time,
     ) -> Option<Duration> {
-        if self.open.is_none() {
+        let was_open = self.open.is_some();
+        if !was_open {
             let ended = self.ended_at.unwrap_or_default();
             self.open = event.filter(|began| *began > ended && now.since(*began) <= LONGEST);
         }
@@ -96,7 +97,8 @@ impl Pauses {
             ended_at: Some(ended),
             over: (apart && length <= usual).then_some(excuse),
         };
-        (apart && length <= LONGEST).then_some(length)
+        // Of one that is heard of afterwards nobody knows how long it was.
+        (was_open && apart && length <= LONGEST).then_some(length)
     }
 
     /// What is explained now, when pauses usually last up to `usual`. While one lasts: everything
@@ -166,6 +168,16 @@ mod tests {
         ] {
             assert_eq!(pass(&mut Pauses::default(), 0, until), length, "{until}");
         }
+    }
+
+    #[test]
+    fn one_that_is_heard_of_afterwards_is_excused_and_not_learned() {
+        let mut pauses = Pauses::default();
+        let length = pauses.watch(Some(at(0)), |_| vec![at(3000); 3], USUAL, TRIP, at(5000));
+        assert_eq!(length, None);
+        let excuse = pauses.excuse(USUAL, None, at(5000)).unwrap();
+        assert!(excuse.explains(at(0), at(3000)));
+        assert!(!excuse.explains(at(0), at(3001)));
     }
 
     #[test]
