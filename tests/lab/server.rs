@@ -115,6 +115,8 @@ fn serve(
         for port in PORTS {
             match listen(port) {
                 Ok(listener) => drop(tokio::spawn(accept(listener, port))),
+                // Whoever wants to talk to it will find that nobody listens.
+                Err(error) if port == MULTIPATH && lacks_multipath(&error) => {}
                 Err(error) => return drop(ready.send(Err(error))),
             }
         }
@@ -140,6 +142,13 @@ fn listen(port: u16) -> Result<TcpListener> {
     socket
         .listen(4096)
         .with_context(|| format!("cannot listen on port {port}"))
+}
+
+/// Kernels before 5.16 are mostly built without MPTCP.
+fn lacks_multipath(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    let number = error.and_then(io::Error::raw_os_error);
+    number == Some(rustix::io::Errno::PROTONOSUPPORT.raw_os_error())
 }
 
 /// A socket that speaks MPTCP.

@@ -10,7 +10,7 @@ use std::{
     io::{ErrorKind, IsTerminal as _},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::{Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -105,6 +105,19 @@ impl Invocation {
         self.judge(output.status)?;
         String::from_utf8(output.stdout)
             .with_context(|| format!("`{}` printed something that is not text", self.short()))
+    }
+
+    /// Run it unannounced, with only its messages on the terminal.
+    pub(crate) fn quietly(self) -> Result<()> {
+        let status = self.prepare().stdout(Stdio::null()).status();
+        self.judge(status.map_err(|error| self.absent(error))?)
+    }
+
+    /// Start it, and go on.
+    pub(crate) fn start(self) -> Result<Child> {
+        self.announce();
+        let child = self.prepare().stdin(Stdio::null()).spawn();
+        child.map_err(|error| self.absent(error))
     }
 
     /// Ask a question, unannounced: what it prints when it is there and succeeds.

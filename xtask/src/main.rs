@@ -19,6 +19,7 @@ mod root;
 mod run;
 mod test;
 mod toolchain;
+mod vm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -44,6 +45,8 @@ enum Task {
     Demo(demo::Options),
     /// Run the unit tests, then the laboratory (as root)
     Test(test::Options),
+    /// Run the laboratory on other kernels, in virtual machines
+    TestVm(vm::Options),
     /// Formatting, lints on both sides, licences and advisories
     Check,
     /// Everything that continuous integration runs: check, then test
@@ -69,6 +72,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Run(options) => run::task(&options),
         Task::Demo(options) => demo::task(&options),
         Task::Test(options) => test::task(&options),
+        Task::TestVm(options) => vm::task(&options),
         Task::Check => check::task(),
         Task::Ci => ci::task(),
         Task::Bench(subject) => bench::task(&subject),

@@ -36,10 +36,53 @@ const LABORATORY: &[Needed] = &[
     },
 ];
 
+const MACHINES: &[Needed] = &[
+    Needed {
+        program: "qemu-system-x86_64",
+        what_for: "is the machine",
+        debian: "qemu-system-x86",
+        others: "qemu-system-x86 (dnf, pacman), qemu-system-x86_64 (apk)",
+    },
+    Needed {
+        program: "busybox",
+        what_for: "is its shell",
+        debian: "busybox-static",
+        others: "busybox (dnf, pacman), busybox-static (apk)",
+    },
+    Needed {
+        program: "modprobe",
+        what_for: "knows which modules belong together",
+        debian: "kmod",
+        others: "kmod (dnf, pacman, apk)",
+    },
+    Needed {
+        program: "xz",
+        what_for: "unpacks modules",
+        debian: "xz-utils",
+        others: "xz (dnf, pacman, apk)",
+    },
+    Needed {
+        program: "zstd",
+        what_for: "unpacks modules",
+        debian: "zstd",
+        others: "zstd (dnf, pacman, apk)",
+    },
+];
+
 /// Find the programs that make and break networks, or install them.
 pub(crate) fn laboratory() -> Result<()> {
+    provide(LABORATORY)
+}
+
+/// Find the programs that virtual machines are made of, or install them.
+pub(crate) fn machines() -> Result<()> {
+    provide(LABORATORY)?;
+    provide(MACHINES)
+}
+
+fn provide(needed: &[Needed]) -> Result<()> {
     let missing = |needed: &&Needed| find(needed.program).is_none();
-    let absent: Vec<_> = LABORATORY.iter().filter(missing).collect();
+    let absent: Vec<_> = needed.iter().filter(missing).collect();
     if absent.is_empty() {
         return Ok(());
     }

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::{
     build,
-    command::{cargo, command, say, warn},
+    command::{Invocation, cargo, command, say, warn},
     packages,
     root::as_root,
     workspace,
@@ -98,18 +98,28 @@ struct Program {
     needs_root: bool,
 }
 
+/// Builds the laboratory, optimised, for machines that are slow; where it is.
+pub(crate) fn laboratory() -> Result<PathBuf> {
+    let programs = built(cargo().args(["test", "--release", "--package", "tests", "--no-run"]))?;
+    let laboratory = programs.into_iter().find(|program| program.needs_root);
+    Ok(laboratory.context("cargo built no laboratory")?.executable)
+}
+
 fn laboratory_programs() -> Result<Vec<Program>> {
-    let messages = cargo()
-        .args(["test", "--package", "tests", "--no-run"])
-        .arg("--message-format=json-render-diagnostics")
-        .folder(workspace::root())
-        .read()
-        .context("the laboratory does not build")?;
-    let programs = programs(&messages);
+    let programs = built(cargo().args(["test", "--package", "tests", "--no-run"]))?;
     if !programs.iter().any(|program| program.needs_root) {
         bail!("cargo built no laboratory: `[[test]]` is expected in tests/Cargo.toml");
     }
     Ok(programs)
+}
+
+fn built(build: Invocation) -> Result<Vec<Program>> {
+    let messages = build
+        .arg("--message-format=json-render-diagnostics")
+        .folder(workspace::root())
+        .read()
+        .context("the laboratory does not build")?;
+    Ok(programs(&messages))
 }
 
 /// The test programs that cargo's messages name. Only integration tests touch networks.
