@@ -1,6 +1,6 @@
 //! Debian's kernels: found by version, fetched with an apt of our own, kept in the cache.
 //!
-//! **Invariant:** the machine's own apt is neither changed nor asked for more than its address.
+//! **Invariant:** the machine's own apt is neither changed nor used.
 
 use std::{
     collections::BTreeSet,
