@@ -227,7 +227,7 @@ fn describes_xtask(key: &str) -> bool {
 }
 
 /// `$'…'` when it holds bytes that a terminal would not show, `'…'` when a shell would split it.
-fn quoted(word: &OsStr) -> String {
+pub(crate) fn quoted(word: &OsStr) -> String {
     let word = word.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {

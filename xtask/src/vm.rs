@@ -26,7 +26,7 @@ const KERNELS: &[&str] = &["5.10", "6.1", "6.12", "6", "7"];
 pub(crate) struct Options {
     /// Kernels, such as `6.12` for the newest 6.12 and `7` for the newest 7; all that are supported
     /// without it
-    #[arg(value_name = "VERSION")]
+    #[arg(value_name = "VERSION", value_parser = version)]
     kernels: Vec<String>,
     /// Only tests whose name contains one of these
     #[arg(long, value_name = "FILTER")]
@@ -41,6 +41,16 @@ enum Outcome {
     Passed(String),
     Failed(String),
     Skipped(String),
+}
+
+/// A version is numbers: anything else would fit every kernel.
+fn version(text: &str) -> Result<String, String> {
+    let digits = |part: &str| part.chars().all(|c| c.is_ascii_digit());
+    let is_number = |part: &str| digits(part) && part.parse::<u32>().is_ok();
+    if text.split('.').all(is_number) {
+        return Ok(text.to_owned());
+    }
+    Err("expected numbers such as 6.12 for the newest 6.12, or 7 for the newest 7".to_owned())
 }
 
 /// `cargo xtask test-vm`
@@ -107,4 +117,19 @@ fn conclude(outcomes: &[Outcome], required: bool) -> Result<()> {
         bail!("{failed} of {} kernels did not pass", outcomes.len());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version;
+
+    #[test]
+    fn what_is_no_version_is_refused() {
+        for good in super::KERNELS {
+            assert_eq!(version(good).as_deref(), Ok(*good));
+        }
+        for bad in ["", "newest", "6.", ".1", "6.x", "-6", "+6", "6 1"] {
+            assert!(version(bad).is_err(), "{bad:?}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use super::{
     tally,
 };
 use crate::{
-    model::{Cause, Destination, NextHop, Origin, Phase, Sample},
+    model::{Cause, Destination, NextHop, Origin, Phase, Retries, Sample},
     time::Time,
 };
 
@@ -219,7 +219,9 @@ impl Connection {
             .next_try
             .filter(|_| sample.persist && sample.probes > 0)?;
         // The timer of the kernel: `tcp_send_probe0` in net/ipv4/tcp_output.c, 6.18.
-        let wait = sample.rto * 2_u32.saturating_pow(u32::from(sample.backoff));
+        let doublings = 2_u32.saturating_pow(u32::from(sample.backoff));
+        let wait = sample.rto.saturating_mul(doublings);
+        let wait = wait.min(Retries::default().longest);
         let newest = next.before(wait);
         let is_open = sample.at < newest.after(self.answer_takes());
         Some(if is_open {
@@ -525,6 +527,12 @@ mod tests {
             ..probing(600, 10)
         };
         assert_eq!(failed(none), at, "nothing leaves");
+        let deep = Sample {
+            backoff: 30,
+            rto: Duration::MAX,
+            ..probing(50_000, 10)
+        };
+        assert_eq!(failed(deep), at.before(ms(70_000)), "the longest wait");
     }
 
     #[test]

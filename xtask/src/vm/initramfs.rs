@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result};
 
 use super::archive::Kernel;
 use crate::{
-    command::{command, find},
+    command::{command, find, quoted},
     workspace,
 };
 
@@ -188,7 +188,7 @@ fn unpack_module(file: &Path, folder: &Path) -> Result<String> {
 /// What the machine does: mounts what programs expect, loads modules, runs the tests, says how they
 /// ended, and goes off.
 fn script(filters: &[String]) -> String {
-    let filters: Vec<_> = filters.iter().map(|it| format!("'{it}'")).collect();
+    let filters: Vec<_> = filters.iter().map(|it| quoted(it.as_ref())).collect();
     format!(
         "#!/bin/sh
 export PATH=/usr/sbin:/bin HOME=/ TERM=dumb RUST_BACKTRACE=0
