@@ -8,6 +8,8 @@
 mod client;
 #[path = "lab/daemon.rs"]
 pub mod daemon;
+#[path = "lab/distance.rs"]
+pub mod distance;
 #[path = "lab/fault.rs"]
 pub mod fault;
 #[path = "lab/http.rs"]
@@ -35,6 +37,7 @@ pub mod status;
 pub mod traffic;
 
 pub use daemon::{Daemon, Options};
+pub use distance::Distance;
 pub use fault::{Direction, Fault, Only};
 pub use network::{Family, Lab, Upstream};
 pub use options::SocketOptions;

@@ -1,12 +1,15 @@
 //! The laboratory's claims: each test is one, and needs root.
 //!
 //! `TCPSTALL_LAB_REQUIRED=1` turns a skip into a failure, `TCPSTALL_LAB_ALL=1` runs the long ones in
-//! full, `TCPSTALL_LAB_PARALLEL=N` sets how many laboratories stand at once (3).
+//! full, `TCPSTALL_LAB_NETEM=1` turns a kernel without netem from a skip into a failure,
+//! `TCPSTALL_LAB_PARALLEL=N` sets how many laboratories stand at once (3).
 
 #[path = "laboratory/cli.rs"]
 mod cli;
 #[path = "laboratory/configuration.rs"]
 mod configuration;
+#[path = "laboratory/distance.rs"]
+mod distance;
 #[path = "laboratory/exclusions.rs"]
 mod exclusions;
 #[path = "laboratory/explain.rs"]

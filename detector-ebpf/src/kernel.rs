@@ -34,6 +34,7 @@ static SETTINGS: Global<Settings> = Global::new(Settings {
     report_timeouts: 0,
     has_err: 0,
     may_probe: 0,
+    has_cookies: 0,
     handshake_timeouts: 0,
     hole_jiffies: 0,
     receiving_jiffies: 0,
@@ -217,11 +218,23 @@ impl Sock {
         load!(self.0, retransmits as u8)
     }
 
-    /// Identity of the socket.
+    /// Identity of the socket: its cookie, or where programs cannot have that, its place and its
+    /// ports: another one may take the place, but not with the same ports so soon.
     #[inline(always)]
     pub(crate) fn cookie(self) -> u64 {
-        // SAFETY: a socket that the verifier knows.
-        unsafe { bpf_get_socket_cookie(self.0.cast_mut().cast()) }
+        if setting!(has_cookies) != 0 {
+            // SAFETY: a socket that the verifier knows.
+            return unsafe { bpf_get_socket_cookie(self.0.cast_mut().cast()) };
+        }
+        let ports = (
+            load!(self.0, local_port as u16),
+            load!(self.0, remote_port as u16),
+        );
+        let ports = u64::from(ports.0) << 48 | u64::from(ports.1) << 32;
+        // The verifier allows no sums of pointers but the distance of two; it does not tell where
+        // the kernel keeps its sockets either.
+        let place = (self.0 as u64).wrapping_sub(&raw const SETTINGS as u64);
+        place ^ ports
     }
 
     /// Whether the application has read all that arrived and neither side has closed: nothing on

@@ -320,6 +320,8 @@ pub struct Settings {
     pub has_err: u32,
     /// 1 when `bpf_probe_read_kernel` may be used; without it gateways and head sizes are unknown.
     pub may_probe: u32,
+    /// 1 when programs like ours may ask for a socket's cookie (from 5.12).
+    pub has_cookies: u32,
     /// From how many timeouts on a handshake is counted.
     pub handshake_timeouts: u32,
     /// A connection is written when data waits behind a hole and none came in order for so many
@@ -336,7 +338,7 @@ pub struct Settings {
     /// And so many bytes have come since the connection began.
     pub stream_bytes: u32,
 }
-const _: () = assert!(size_of::<Settings>() == 52);
+const _: () = assert!(size_of::<Settings>() == 56);
 
 macro_rules! offsets {
     ($($(#[$doc:meta])* $name:ident: $width:literal $path:literal $(| $more:literal)*;)*) => {

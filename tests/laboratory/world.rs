@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Result;
 use lab::{
-    Daemon, Fault, Lab, Load, Options, Partial, Plan, Traffic,
+    Daemon, Distance, Fault, Lab, Load, Options, Partial, Plan, Traffic,
     status::{Stall, Status},
 };
 
@@ -56,6 +56,18 @@ impl World {
         world.watch();
         world.all_ok();
         Some(world)
+    }
+
+    /// A bare laboratory whose internet is that far away; `None` also when this kernel cannot
+    /// emulate that.
+    #[track_caller]
+    pub(crate) fn far(upstreams: usize, distance: Distance) -> Option<Self> {
+        let world = Self::new(upstreams)?;
+        if it_works(world.lab.move_away(distance)) {
+            return Some(world);
+        }
+        skip("a kernel with netem", "TCPSTALL_LAB_NETEM");
+        None
     }
 
     /// Adds traffic and gives its place for [`World::counters`].
@@ -235,12 +247,18 @@ pub(crate) fn root() -> bool {
     if rustix::process::geteuid().is_root() {
         return true;
     }
-    let required = env::var_os("TCPSTALL_LAB_REQUIRED").is_some_and(|value| value == "1");
-    assert!(!required, "needs root, and TCPSTALL_LAB_REQUIRED=1");
+    skip("root", "TCPSTALL_LAB_REQUIRED");
+    false
+}
+
+/// Says that a test is skipped for lack of something, or fails when that is required.
+#[track_caller]
+fn skip(lacking: &str, requirement: &str) {
+    let required = env::var_os(requirement).is_some_and(|value| value == "1");
+    assert!(!required, "needs {lacking}, and {requirement}=1");
     // Past the capture of the test's output: a skip must not look like a pass.
     let test = std::thread::current().name().unwrap_or_default().to_owned();
-    let _ = writeln!(std::io::stderr(), "SKIPPED: needs root: {test}");
-    false
+    let _ = writeln!(std::io::stderr(), "SKIPPED: needs {lacking}: {test}");
 }
 
 /// The value, or a panic with the whole chain of reasons.

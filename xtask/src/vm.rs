@@ -6,10 +6,19 @@
 mod archive;
 mod initramfs;
 mod machine;
+mod report;
 
-use std::path::PathBuf;
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 
 use crate::{
@@ -17,9 +26,59 @@ use crate::{
     command::{say, warn},
     packages, test, workspace,
 };
+use archive::Kernel;
+use report::{End, Report};
 
 /// Kernels that are tried, the newest of each.
 const KERNELS: &[&str] = &["5.10", "6.1", "6.12", "6", "7"];
+/// Machines that run at once: what they do is mostly to wait.
+const AT_ONCE: usize = 2;
+/// The page with the tables, below the workspace.
+const PAGE: &str = "docs/kernels.md";
+/// Behind this line of the page all is generated.
+const GENERATED: &str = "<!-- generated: cargo xtask test-vm --write -->";
+
+/// One way to boot a kernel, and what is tried then.
+struct Way {
+    name: &'static str,
+    parameters: &'static str,
+    tests: &'static [&'static str],
+}
+
+/// Those that are tried.
+const WAYS: &[Way] = &[
+    Way {
+        name: "As Debian boots it",
+        parameters: "",
+        tests: &[
+            "distance::",
+            "exclusions::",
+            "families::",
+            "faults::",
+            "host::",
+            "life::",
+            "sensors::",
+        ],
+    },
+    Way {
+        name: "With `lockdown=integrity`, as Secure Boot turns it on",
+        parameters: "lockdown=integrity",
+        tests: LOCKED,
+    },
+    Way {
+        name: "With `lockdown=confidentiality`",
+        parameters: "lockdown=confidentiality",
+        tests: LOCKED,
+    },
+];
+
+const LOCKED: &[&str] = &[
+    "faults::a_black_hole_is_named",
+    "faults::a_firewall_on_the_host",
+    "faults::a_router_that_does_not_answer",
+    "faults::large_packets_that_vanish_are",
+    "host::",
+];
 
 /// What is run in each machine.
 #[derive(Args)]
@@ -28,19 +87,15 @@ pub(crate) struct Options {
     /// without it
     #[arg(value_name = "VERSION", value_parser = version)]
     kernels: Vec<String>,
-    /// Only tests whose name contains one of these
+    /// Only tests whose name contains one of these, and only on kernels as Debian boots them
     #[arg(long, value_name = "FILTER")]
     only: Vec<String>,
     /// A kernel that cannot be fetched is a failure
     #[arg(long)]
     required: bool,
-}
-
-/// What came of one kernel.
-enum Outcome {
-    Passed(String),
-    Failed(String),
-    Skipped(String),
+    /// Write the tables of docs/kernels.md; they want every kernel and every test
+    #[arg(long, requires = "required", conflicts_with_all = ["only", "kernels"])]
+    write: bool,
 }
 
 /// A version is numbers: anything else would fit every kernel.
@@ -56,66 +111,144 @@ fn version(text: &str) -> Result<String, String> {
 /// `cargo xtask test-vm`
 pub(crate) fn task(options: &Options) -> Result<()> {
     packages::machines()?;
-    let tcpstall = build::release()?;
-    let laboratory = test::laboratory()?;
-    let programs = [tcpstall, laboratory];
+    let programs = [build::release()?, test::laboratory()?];
     let wanted: Vec<&str> = if options.kernels.is_empty() {
         KERNELS.to_vec()
     } else {
         options.kernels.iter().map(String::as_str).collect()
     };
     let archive = archive::Archive::open();
-    let mut outcomes = Vec::new();
+    let (mut kernels, mut skipped) = (Vec::<Kernel>::new(), Vec::new());
     for version in wanted {
-        outcomes.push(match archive.kernel(version) {
-            Ok(kernel) => try_kernel(&kernel, &programs, options)?,
-            Err(reason) => Outcome::Skipped(format!("{version}: {reason:#}")),
-        });
+        match archive.kernel(version) {
+            // The newest 6 may be the newest 6.12.
+            Ok(kernel) if kernels.iter().any(|it| it.release == kernel.release) => {}
+            Ok(kernel) => kernels.push(kernel),
+            Err(reason) => skipped.push(format!("{version}: {reason:#}")),
+        }
     }
-    conclude(&outcomes, options.required)
+    let machines = machines(&kernels, options);
+    let reports = all(&machines, &programs)?;
+    let passed = conclude(&machines, &reports, &skipped, options.required);
+    if options.write && skipped.is_empty() {
+        write(&machines, &reports)?;
+    }
+    passed
 }
 
-fn try_kernel(
-    kernel: &archive::Kernel,
-    programs: &[PathBuf; 2],
-    options: &Options,
-) -> Result<Outcome> {
-    say(&format!("Linux {}", kernel.release));
-    let folder = workspace::target().join("vm").join(&kernel.release);
-    let image = initramfs::build(kernel, programs, &options.only, &folder)?;
-    let end = machine::boot(kernel, &image, &folder)?;
-    let release = kernel.release.clone();
-    Ok(match end {
-        machine::End::Exit(0) => Outcome::Passed(release),
-        machine::End::Exit(code) => {
-            Outcome::Failed(format!("{release}: the tests ended with {code}"))
+/// A machine that is to be tried.
+struct Machine<'a> {
+    kernel: &'a Kernel,
+    way: &'static Way,
+    tests: Vec<String>,
+}
+
+fn machines<'a>(kernels: &'a [Kernel], options: &Options) -> Vec<Machine<'a>> {
+    let only = (!options.only.is_empty()).then_some(&options.only);
+    let ways = if only.is_some() { &WAYS[..1] } else { WAYS };
+    let mut machines = Vec::new();
+    for way in ways {
+        let tests = way.tests.iter().map(|&test| test.to_owned());
+        let tests: Vec<_> = only.cloned().unwrap_or_else(|| tests.collect());
+        machines.extend(kernels.iter().map(|kernel| Machine {
+            kernel,
+            way,
+            tests: tests.clone(),
+        }));
+    }
+    machines
+}
+
+/// Tries all machines, some at once; their reports in the same order.
+fn all(machines: &[Machine<'_>], programs: &[PathBuf; 2]) -> Result<Vec<Report>> {
+    let next = AtomicUsize::new(0);
+    let reports = Mutex::new(Vec::new());
+    let work = || {
+        loop {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            let Some(machine) = machines.get(place) else {
+                return;
+            };
+            let report = attempt(machine, programs);
+            let mut reports = reports.lock().unwrap_or_else(PoisonError::into_inner);
+            reports.push((place, report));
         }
-        machine::End::Trouble(lines) => Outcome::Failed(format!(
-            "{release}: the kernel's log has what must not be there, {} has all of it:\n{lines}",
-            folder.join("kernel.log").display()
-        )),
-        machine::End::Lost(why) => Outcome::Failed(format!("{release}: {why}")),
-    })
+    };
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(work);
+        }
+    });
+    let mut reports = reports.into_inner().unwrap_or_else(PoisonError::into_inner);
+    reports.sort_by_key(|(place, _)| *place);
+    reports.into_iter().map(|(_, report)| report).collect()
 }
 
-fn conclude(outcomes: &[Outcome], required: bool) -> Result<()> {
-    let mut failed = 0;
-    for outcome in outcomes {
-        match outcome {
-            Outcome::Passed(kernel) => say(&format!("passed   Linux {kernel}")),
-            Outcome::Failed(why) => {
+fn attempt(machine: &Machine<'_>, programs: &[PathBuf; 2]) -> Result<Report> {
+    let Machine { kernel, way, tests } = machine;
+    say(&format!("Linux {}: {}", kernel.release, way.name));
+    let folder = folder(machine);
+    let image = initramfs::build(kernel, programs, tests, &folder)?;
+    machine::boot(kernel, &image, way.parameters, &folder)
+}
+
+/// Where a machine's image and logs are.
+fn folder(machine: &Machine<'_>) -> PathBuf {
+    let name = format!("{}{}", machine.kernel.release, machine.way.parameters);
+    workspace::target().join("vm").join(name)
+}
+
+fn conclude(
+    machines: &[Machine<'_>],
+    reports: &[Report],
+    skipped: &[String],
+    required: bool,
+) -> Result<()> {
+    let mut failed = if required { skipped.len() } else { 0 };
+    for (machine, report) in machines.iter().zip(reports) {
+        let name = format!("Linux {}: {}", machine.kernel.release, machine.way.name);
+        match &report.end {
+            End::Passed => say(&format!("passed   {name}")),
+            End::Failed(why) => {
                 failed += 1;
-                warn(&format!("FAILED   Linux {why}"));
-            }
-            Outcome::Skipped(why) => {
-                failed += u32::from(required);
-                warn(&format!("SKIPPED  Linux {why}"));
+                let folder = folder(machine);
+                warn(&format!(
+                    "FAILED   {name}: {why}\n  its logs: {}",
+                    folder.display()
+                ));
             }
         }
+    }
+    for reason in skipped {
+        warn(&format!("SKIPPED  Linux {reason}"));
     }
     if failed > 0 {
-        bail!("{failed} of {} kernels did not pass", outcomes.len());
+        bail!(
+            "{failed} of {} machines did not pass",
+            machines.len() + skipped.len()
+        );
     }
+    ensure!(!machines.is_empty() || !required, "no kernel was tried");
+    Ok(())
+}
+
+fn write(machines: &[Machine<'_>], reports: &[Report]) -> Result<()> {
+    let tried: Vec<_> = machines
+        .iter()
+        .zip(reports)
+        .map(|(machine, report)| (machine.kernel.release.as_str(), machine.way.name, report))
+        .collect();
+    let page = workspace::root().join(PAGE);
+    let text = fs::read_to_string(&page).with_context(|| format!("{PAGE} cannot be read"))?;
+    let (before, _) = text
+        .split_once(GENERATED)
+        .with_context(|| format!("{PAGE} lacks the line {GENERATED}"))?;
+    let tables = report::tables(&tried);
+    fs::write(
+        &page,
+        format!("{before}{GENERATED}\n\n{}\n", tables.trim_end()),
+    )?;
+    say(&format!("wrote {PAGE}"));
     Ok(())
 }
 

@@ -150,6 +150,14 @@ impl Btf {
         (function.kind == KIND_FUNC_PROTO).then(|| function.members.saturating_sub(1))
     }
 
+    /// Whether the kernel has this helper for programs; each has a type for its arguments
+    /// (`BPF_CALL_1` and so on, `include/linux/filter.h`).
+    pub fn has_helper(&self, helper: &str) -> bool {
+        let name = format!("btf_{helper}");
+        self.all()
+            .any(|ty| ty.kind == KIND_TYPEDEF && self.name(ty) == name.as_bytes())
+    }
+
     fn all(&self) -> impl Iterator<Item = Type> {
         self.types
             .iter()

@@ -10,7 +10,7 @@ use super::{
     btf::Btf,
     offsets,
     programs::{self, Programs},
-    settings,
+    settings::{self, Abilities},
 };
 use crate::{clock, model::NetnsId};
 
@@ -52,21 +52,25 @@ pub fn inspect() -> anyhow::Result<Host> {
     let offsets = offsets::find(&btf).with_context(|| {
         format!("kernel {kernel} is laid out in a way that this version does not know")
     })?;
-    let has_err = btf
-        .tracepoint_arguments("tcp_retransmit_skb")
-        .is_some_and(|count| count > 2);
     let hz = clock::jiffies_per_second();
     let netns = netns()?;
-    let may_probe = lockdown() != "confidentiality";
-    let settings = settings::of(netns, hz, has_err, may_probe);
+    let abilities = Abilities {
+        send_errors: btf
+            .tracepoint_arguments("tcp_retransmit_skb")
+            .is_some_and(|count| count > 2),
+        probe_reads: lockdown() != "confidentiality",
+        cookies: btf.has_helper("bpf_get_socket_ptr_cookie"),
+    };
+    let settings = settings::of(netns, hz, abilities);
     let mut checks = vec![Check::present(
         "btf",
         true,
         format!("{BTF} of kernel {kernel}"),
     )];
     checks.extend(offsets::checks(&btf));
-    checks.push(send_errors(has_err));
-    checks.push(probe_reads(may_probe));
+    checks.push(send_errors(abilities.send_errors));
+    checks.push(probe_reads(abilities.probe_reads));
+    checks.push(cookies(abilities.cookies));
     checks.push(see_processes());
     Ok(Host {
         netns,
@@ -92,7 +96,7 @@ pub fn doctor() -> Vec<Check> {
                 "btf",
                 format!("{error:#}"),
                 "everything: the daemon does not start",
-                "run a kernel built with CONFIG_DEBUG_INFO_BTF=y, 5.15 or newer",
+                "run a kernel built with CONFIG_DEBUG_INFO_BTF=y, 5.10 or newer",
             ));
             return checks;
         }
@@ -149,14 +153,12 @@ fn send_errors(there: bool) -> Check {
         let found = "tcp_retransmit_skb tells why a packet did not leave";
         return Check::present("send-errors", false, found);
     }
-    Check {
-        feature: "send-errors".to_owned(),
-        ok: false,
-        required: false,
-        found: "tcp_retransmit_skb has no argument err before 6.17".to_owned(),
-        lost: "a dead next hop and a local firewall are told by slower signs".to_owned(),
-        remedy: "a kernel from 6.17 on".to_owned(),
-    }
+    lacking(
+        "send-errors",
+        "tcp_retransmit_skb has no argument err before 6.17",
+        "a dead next hop and a local firewall are told by slower signs",
+        "a kernel from 6.17 on",
+    )
 }
 
 fn probe_reads(allowed: bool) -> Check {
@@ -167,15 +169,25 @@ fn probe_reads(allowed: bool) -> Check {
             "the gateway of a cached route can be read",
         );
     }
-    Check {
-        feature: "gateways".to_owned(),
-        ok: false,
-        required: false,
-        found: "the kernel is locked down for confidentiality".to_owned(),
-        lost: "gateways are looked up from outside, the size of a waiting segment is not known"
-            .to_owned(),
-        remedy: "boot with lockdown=integrity, if that is acceptable".to_owned(),
+    lacking(
+        "gateways",
+        "the kernel is locked down for confidentiality",
+        "gateways are looked up from outside, the size of a waiting segment is not known",
+        "boot with lockdown=integrity, if that is acceptable",
+    )
+}
+
+fn cookies(there: bool) -> Check {
+    if there {
+        let found = "connections are told apart by the kernel's cookies";
+        return Check::present("cookies", false, found);
     }
+    lacking(
+        "cookies",
+        "programs cannot ask for the cookie of a socket before 5.12",
+        "little: connections are told apart by their place in memory and their ports",
+        "a kernel from 5.12 on",
+    )
 }
 
 /// The kernel's lockdown mode; empty when it has none.
@@ -222,16 +234,23 @@ fn see_processes() -> Check {
     if others {
         return Check::present("processes", false, "owners of connections can be looked up");
     }
+    lacking(
+        "processes",
+        "the files of other processes cannot be listed",
+        "the process and control group of a stalled connection",
+        "run as root, or add CAP_SYS_PTRACE",
+    )
+}
+
+/// Something without which the daemon does less.
+fn lacking(feature: &str, found: &str, lost: &str, remedy: &str) -> Check {
     Check {
-        feature: "processes".to_owned(),
-        ok: false,
         required: false,
-        found: "the files of other processes cannot be listed".to_owned(),
-        lost: "the process and control group of a stalled connection".to_owned(),
-        remedy: "run as root, or add CAP_SYS_PTRACE".to_owned(),
+        ..missing(feature, found.to_owned(), lost, remedy)
     }
 }
 
+/// Something without which the daemon does not start.
 fn missing(feature: &str, found: String, lost: &str, remedy: &str) -> Check {
     Check {
         feature: feature.to_owned(),

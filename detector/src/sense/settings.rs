@@ -24,8 +24,19 @@ const SILENT_UNTIL: u64 = 15_000;
 const STREAM: u64 = 2000;
 const STREAM_BYTES: u32 = 100_000;
 
+/// What the programs may use of this kernel.
+#[derive(Debug, Clone, Copy)]
+pub struct Abilities {
+    /// `tcp_retransmit_skb` has the argument `err`.
+    pub send_errors: bool,
+    /// `bpf_probe_read_kernel` is allowed.
+    pub probe_reads: bool,
+    /// `bpf_get_socket_cookie` takes the sockets of tracepoints.
+    pub cookies: bool,
+}
+
 /// For a network namespace, on a kernel with so many jiffies per second.
-pub fn of(netns: NetnsId, hz: u64, has_err: bool, may_probe: bool) -> Settings {
+pub fn of(netns: NetnsId, hz: u64, abilities: Abilities) -> Settings {
     let jiffies = |milliseconds: u64| {
         let jiffies = milliseconds.saturating_mul(hz).div_ceil(1000);
         u32::try_from(jiffies).unwrap_or(u32::MAX)
@@ -35,8 +46,9 @@ pub fn of(netns: NetnsId, hz: u64, has_err: bool, may_probe: bool) -> Settings {
         active_jiffies: jiffies(ACTIVE),
         samples_per_destination: SAMPLES,
         report_timeouts: REPORT_TIMEOUTS,
-        has_err: u32::from(has_err),
-        may_probe: u32::from(may_probe),
+        has_err: u32::from(abilities.send_errors),
+        may_probe: u32::from(abilities.probe_reads),
+        has_cookies: u32::from(abilities.cookies),
         handshake_timeouts: HANDSHAKE_TIMEOUTS,
         hole_jiffies: jiffies(HOLE),
         receiving_jiffies: jiffies(RECEIVING),
@@ -51,10 +63,21 @@ pub fn of(netns: NetnsId, hz: u64, has_err: bool, may_probe: bool) -> Settings {
 mod tests {
     use super::*;
 
+    const ALL: Abilities = Abilities {
+        send_errors: true,
+        probe_reads: true,
+        cookies: true,
+    };
+    const NONE: Abilities = Abilities {
+        send_errors: false,
+        probe_reads: false,
+        cookies: false,
+    };
+
     #[test]
     fn spans_are_the_same_whatever_a_jiffy_is() {
         for hz in [100, 250, 300, 1000] {
-            let settings = of(NetnsId(7), hz, true, true);
+            let settings = of(NetnsId(7), hz, ALL);
             let seconds = |jiffies: u32| f64::from(jiffies) / hz as f64;
             assert!((seconds(settings.active_jiffies) - 5.0).abs() < 0.01);
             assert!((seconds(settings.hole_jiffies) - 0.3).abs() < 0.01);
@@ -64,7 +87,7 @@ mod tests {
 
     #[test]
     fn lately_ends_before_silence_begins_and_silence_before_it_is_no_news() {
-        let settings = of(NetnsId(7), 250, false, false);
+        let settings = of(NetnsId(7), 250, NONE);
         assert!(settings.receiving_jiffies < settings.silent_jiffies);
         assert!(settings.silent_jiffies < settings.silent_until_jiffies);
         assert_eq!((settings.has_err, settings.may_probe), (0, 0));

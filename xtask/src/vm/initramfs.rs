@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::archive::Kernel;
+use super::{archive::Kernel, report};
 use crate::{
     command::{command, find, quoted},
     workspace,
@@ -202,6 +202,7 @@ mount -t tmpfs shm /dev/shm
 mount -t tmpfs run /run
 mount -t tmpfs tmp /tmp
 chmod 1777 /tmp
+mount -t securityfs security /sys/kernel/security
 mount -t cgroup2 cgroup /sys/fs/cgroup
 mount -t tracefs trace /sys/kernel/tracing
 mount -t bpf bpf /sys/fs/bpf
@@ -211,12 +212,14 @@ ip link set lo up
 hostname tcpstall
 ulimit -n 65536
 uname -a
-TCPSTALL_BIN=/usr/sbin/tcpstall TCPSTALL_LAB_REQUIRED=1 TCPSTALL_LAB_PARALLEL=2 laboratory {}
-echo \"{} $?\"
+echo \"{doctor} $(tcpstall doctor -o json | tr -d '\n')\"
+TCPSTALL_BIN=/usr/sbin/tcpstall TCPSTALL_LAB_REQUIRED=1 TCPSTALL_LAB_NETEM=1 TCPSTALL_LAB_PARALLEL=3 laboratory {filters}
+echo \"{ended} $?\"
 poweroff -f
 ",
-        filters.join(" "),
-        super::machine::ENDED
+        doctor = report::DOCTOR,
+        filters = filters.join(" "),
+        ended = report::ENDED,
     )
 }
 
