@@ -1,8 +1,9 @@
 //! The laboratory's claims: each test is one, and needs root.
 //!
 //! `TCPSTALL_LAB_REQUIRED=1` turns a skip into a failure, `TCPSTALL_LAB_ALL=1` runs the long ones in
-//! full, `TCPSTALL_LAB_NETEM=1` turns a kernel without netem from a skip into a failure,
-//! `TCPSTALL_LAB_PARALLEL=N` sets how many laboratories stand at once (3).
+//! full, `TCPSTALL_LAB_MACHINE=1` says that this machine was made for the laboratory: its kernel must be
+//! able to emulate distance, and its clock may be set. `TCPSTALL_LAB_PARALLEL=N` sets how many
+//! laboratories stand at once (3).
 
 #[path = "laboratory/cli.rs"]
 mod cli;
@@ -26,6 +27,8 @@ mod incidents;
 mod life;
 #[path = "laboratory/old.rs"]
 mod old;
+#[path = "laboratory/overflow.rs"]
+mod overflow;
 #[path = "laboratory/recording.rs"]
 mod recording;
 #[path = "laboratory/rubbish.rs"]

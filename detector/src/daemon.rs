@@ -1,6 +1,8 @@
 //! The loop: wait, feed the engine, publish what it says. Decides nothing.
 
-use std::{collections::BTreeMap, fs::File, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap, fs::File, net::SocketAddr, path::Path, sync::Arc, time::Duration,
+};
 
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
@@ -21,19 +23,20 @@ use crate::{
     sense::{
         Check, decode, doctor,
         owners::{self, Owner},
-        programs::{self, Programs},
+        programs::{self, Programs, Sizes},
         retries,
         sweep::{Cost, Sweeper},
         topology::{PATIENCE, Topology},
     },
     serve::{self, Board, Facts, Published, Recordings, json, metrics::Metrics},
-    sys,
+    state_dir, sys,
     time::Time,
 };
 
 mod baselines;
 mod holders;
 mod incidents;
+mod manager;
 mod notice;
 mod pace;
 mod suspend;
@@ -84,7 +87,13 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
     } else {
         0
     };
-    let (mut programs, outlets, taken) = Programs::load(&host.offsets, &host.settings, log_level)?;
+    let (mut programs, outlets, taken) = Programs::load(
+        &host.offsets,
+        &host.settings,
+        &Sizes::default(),
+        log_level,
+        &mut |program, log| keep_verifier_log(&config.state_dir, program, log),
+    )?;
     sys::give_memory_back();
     if log_level > 0 {
         forward_kernel_log(&mut programs)?;
@@ -212,13 +221,14 @@ impl Daemon {
                 }
                 read = finished(&mut walk) => {
                     walk = None;
-                    self.end_walk(read?, &topology).await;
+                    let swept = self.end_walk(read?, &topology).await;
                     if search.is_none() {
                         search = self.begin_search();
                     }
-                    if !ready {
+                    if swept && !ready {
                         ready = true;
                         self.announce();
+                        manager::ready();
                     }
                 }
                 found = finished(&mut search) => {
@@ -244,6 +254,7 @@ impl Daemon {
             }
         }
         tracing::info!("stopping");
+        manager::stopping();
         Ok(())
     }
 
@@ -371,7 +382,8 @@ impl Daemon {
         (!wanted.is_empty()).then(|| tokio::task::spawn_blocking(move || owners::find(&wanted)))
     }
 
-    async fn end_walk(&mut self, (sweeper, read): Read, topology: &Topology) {
+    /// Takes a walk in, and whether that was a whole one.
+    async fn end_walk(&mut self, (sweeper, read): Read, topology: &Topology) -> bool {
         self.sweeper = Some(sweeper);
         self.swept_at = clock::now();
         match read {
@@ -384,10 +396,15 @@ impl Daemon {
                     tracing::warn!("netlink does not answer; going on without");
                 }
                 self.feed(Input::Sweep(sweep));
+                if let Some(published) = self.latest.borrow().as_deref() {
+                    manager::alive(&published.snapshot);
+                }
+                true
             }
             Err(error) => {
                 self.swept_at = self.swept_at.after(AFTER_FAILURE);
                 tracing::warn!("a sweep failed, the next one is a new chance: {error:#}");
+                false
             }
         }
     }
@@ -429,6 +446,7 @@ impl Daemon {
     }
 
     fn reload(&mut self, source: &Source) {
+        manager::reloading();
         match source.load() {
             Ok(config) => {
                 self.reload = (true, clock::wall());
@@ -453,6 +471,7 @@ impl Daemon {
             }
         }
         self.publish(clock::now());
+        manager::ready();
     }
 
     fn announce(&self) {
@@ -481,6 +500,18 @@ fn settings(config: &Config) -> engine::Settings {
         stall_after: config.detect.stall_after,
         ignore: config.detect.ignore.clone(),
         rules: config.upstreams.clone(),
+    }
+}
+
+/// Keeps what the verifier says of a program that the kernel refuses: its end alone is seldom enough.
+fn keep_verifier_log(folder: &Path, program: &str, log: &str) {
+    let name = format!("verifier-{program}.log");
+    match state_dir::write(folder, &name, log.as_bytes()) {
+        Ok(()) => tracing::warn!(
+            "the kernel refused the program {program}: all that its verifier says is in {}",
+            folder.join(name).display()
+        ),
+        Err(error) => tracing::warn!("the verifier's log cannot be kept: {error}"),
     }
 }
 

@@ -16,7 +16,7 @@ use std::{
 };
 
 pub use self::{
-    document::{load, replace},
+    document::{load, replace, write},
     journal::{INCIDENTS, Journal, ROTATE_AT},
     keeper::Keeper,
 };

@@ -61,6 +61,8 @@ pub struct Options {
     pub state_dir: Option<PathBuf>,
     /// Metrics port, when not [`METRICS_PORT`].
     pub metrics_port: Option<u16>,
+    /// Variables for its environment.
+    pub environment: Vec<(&'static str, PathBuf)>,
 }
 
 impl Options {
@@ -160,6 +162,7 @@ impl Daemon {
             .arg(state_dir)
             .arg("--metrics-address")
             .arg(format!("{}:{metrics_port}", Ipv4Addr::LOCALHOST))
+            .envs(options.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

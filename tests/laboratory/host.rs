@@ -7,11 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lab::daemon;
+use lab::{Direction, Fault, daemon};
 use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::world::{it_works, root};
+use crate::world::{World, all_quiet, it_works, own_machine, root};
 
 /// A copy of the program that everybody may run, in a folder that everybody may write to.
 fn installed() -> TempDir {
@@ -46,6 +46,24 @@ fn without_btf(folder: &TempDir, arguments: &[&str]) -> Output {
     let output = Command::new("unshare")
         .args(["--mount", "sh", "-c"])
         .arg("mount -t tmpfs none /sys/kernel/btf && exec \"$0\" \"$@\"")
+        .arg(folder.path().join("tcpstall"))
+        .args(arguments)
+        .current_dir(folder.path())
+        .output();
+    it_works(output.map_err(Into::into))
+}
+
+/// Runs the program where the first half of the kernel's type information is all there is.
+fn with_half_the_btf(folder: &TempDir, arguments: &[&str]) -> Output {
+    let half = folder.path().join("half");
+    let write = || {
+        let all = fs::read("/sys/kernel/btf/vmlinux")?;
+        fs::write(&half, &all[..all.len() / 2])
+    };
+    it_works(write().map_err(Into::into));
+    let output = Command::new("unshare")
+        .args(["--mount", "sh", "-c"])
+        .arg("mount --bind half /sys/kernel/btf/vmlinux && exec \"$0\" \"$@\"")
         .arg(folder.path().join("tcpstall"))
         .args(arguments)
         .current_dir(folder.path())
@@ -117,6 +135,60 @@ fn without_type_information_the_daemon_says_what_it_needs() {
     assert_eq!(doctor.status.code(), Some(1));
     let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
     assert!(words.iter().all(|word| said.contains(word)), "{said}");
+}
+
+#[test]
+fn type_information_that_is_cut_off_is_said_to_be_damaged() {
+    if !root() {
+        return;
+    }
+    let folder = installed();
+    let words = [
+        "/sys/kernel/btf/vmlinux",
+        "is damaged",
+        "it ends before it should",
+    ];
+    refuses(&with_half_the_btf(&folder, &DAEMON), &words);
+    let doctor = with_half_the_btf(&folder, &["doctor"]);
+    assert_eq!(doctor.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(words.iter().all(|word| said.contains(word)), "{said}");
+}
+
+#[test]
+fn a_clock_that_jumps_changes_no_verdict() {
+    if !own_machine() {
+        return;
+    }
+    let Some(world) = World::healthy() else {
+        return;
+    };
+    let jump = |seconds: i64| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let now = it_works(now.map_err(Into::into)).as_secs();
+        let then = format!("@{}", now.saturating_add_signed(seconds));
+        let set = Command::new("date").args(["-s", &then]).output();
+        let set = it_works(set.map_err(Into::into));
+        assert!(set.status.success(), "{set:?}");
+    };
+    for seconds in [3600, -86_400, 30 * 86_400] {
+        jump(seconds);
+        world.hold(Duration::from_secs(3), "no verdict changes", all_quiet);
+    }
+    world.break_(1, Fault::Blackhole(Direction::Both));
+    world.is_blamed(1, "blackhole");
+    for seconds in [-86_400, 7200] {
+        jump(seconds);
+        world.hold(Duration::from_secs(3), "no verdict changes", |status| {
+            status.is_failing("provider-b", "blackhole")
+        });
+    }
+    let stalls = world.stalls(&["--upstream", "provider-b"]);
+    for stall in &stalls {
+        assert!((0.0..120.0).contains(&stall.stalled_seconds), "{stall:?}");
+    }
+    assert!(!stalls.is_empty());
+    world.recovers(1);
 }
 
 #[test]

@@ -1,8 +1,14 @@
 //! Start, stop, and what stands in the way of either.
 
-use std::{fs, net::TcpListener, os::unix::net::UnixListener, path::PathBuf, time::Duration};
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::net::{UnixDatagram, UnixListener},
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
-use lab::{Daemon, Load, Options, daemon::METRICS_PORT};
+use lab::{Daemon, Direction, Fault, Load, Options, daemon::METRICS_PORT};
 use rustix::process::Signal;
 
 use crate::world::{World, it_works};
@@ -41,6 +47,71 @@ fn sigterm_is_obeyed_while_clients_wait() {
     world.watch();
     let _events = it_works(world.daemon().events());
     it_works(world.take_daemon().stop());
+}
+
+/// What the service manager is told, message by message.
+fn told(ear: &UnixDatagram, time: Duration) -> Vec<String> {
+    let end = Instant::now() + time;
+    let mut heard = Vec::new();
+    let mut buffer = [0; 4096];
+    while let Some(left) = end.checked_duration_since(Instant::now()) {
+        let limit = Some(left.max(Duration::from_millis(1)));
+        it_works(ear.set_read_timeout(limit).map_err(Into::into));
+        if let Ok(length) = ear.recv(&mut buffer) {
+            heard.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+        }
+    }
+    heard
+}
+
+#[test]
+fn the_service_manager_is_told_by_the_loop_itself() {
+    let Some(mut world) = World::new(2) else {
+        return;
+    };
+    let folder = it_works(tempfile::tempdir().map_err(Into::into));
+    let ear = folder.path().join("manager");
+    let environment = vec![("NOTIFY_SOCKET", ear.clone())];
+    let ear = it_works(UnixDatagram::bind(&ear).map_err(Into::into));
+    world.traffic(0, 0..20, Load::STEADY);
+    world.traffic(1, 0..20, Load::STEADY);
+    world.watch_with(&Options {
+        environment,
+        ..Options::default()
+    });
+    // It answers from its first sweep on, and is ready then, not before.
+    let heard = told(&ear, A_MOMENT / 3);
+    let place = |word: &str| heard.iter().position(|it| it.contains(word));
+    let (ready, alive) = (place("READY=1"), place("WATCHDOG=1"));
+    assert!(ready.is_some() && alive < ready, "{heard:?}");
+    world.all_ok();
+    let heard = told(&ear, A_MOMENT / 3).join("\n");
+    assert!(
+        heard.contains("STATUS=2 upstreams in use, all are fine"),
+        "{heard}"
+    );
+
+    // A loop that hangs says nothing: the manager's watchdog ends it.
+    it_works(world.daemon().signal(Signal::STOP));
+    told(&ear, Duration::from_millis(500));
+    let silence = told(&ear, Duration::from_secs(3));
+    assert!(silence.is_empty(), "{silence:?}");
+    it_works(world.daemon().signal(Signal::CONT));
+
+    world.break_(1, Fault::Blackhole(Direction::Both));
+    world.is_blamed(1, "blackhole");
+    let heard = told(&ear, A_MOMENT / 5).join("\n");
+    assert!(
+        heard.contains("STATUS=provider-b is failing: blackhole"),
+        "{heard}"
+    );
+    it_works(world.daemon().signal(Signal::HUP));
+    let heard = told(&ear, A_MOMENT / 5).join("\n");
+    let place = |word: &str| heard.find(word).unwrap_or(usize::MAX);
+    assert!(place("RELOADING=1") < place("READY=1"), "{heard}");
+    it_works(world.take_daemon().stop());
+    let heard = told(&ear, Duration::from_secs(1)).join("\n");
+    assert!(heard.contains("STOPPING=1"), "{heard}");
 }
 
 #[test]

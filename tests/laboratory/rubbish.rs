@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use lab::{Load, daemon::METRICS_PORT};
+use lab::{Direction, Fault, Load, daemon::METRICS_PORT};
 
 use crate::world::{World, it_works};
 
@@ -65,6 +65,31 @@ fn rubbish_and_clients_that_say_nothing_do_no_harm() {
         status.state_of("provider-a") == "ok"
     });
     it_works(world.take_daemon().stop());
+}
+
+#[test]
+fn clients_that_ask_and_never_read_do_no_harm() {
+    let Some(world) = World::healthy() else {
+        return;
+    };
+    let clients: Vec<_> = (0..50)
+        .map(|_| {
+            let inside = || TcpStream::connect(("127.0.0.1", METRICS_PORT));
+            let mut door = it_works(world.lab.host.run(inside)).expect("the metrics port is open");
+            door.set_nonblocking(true)
+                .expect("it can be told not to wait");
+            let ask = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+            // As many as fit: megabytes of answers that nobody takes.
+            while door.write_all(ask).is_ok() {}
+            door
+        })
+        .collect();
+    it_works(world.daemon().metrics());
+    world.break_(1, Fault::Blackhole(Direction::Both));
+    world.is_blamed(1, "blackhole");
+    it_works(world.daemon().metrics());
+    world.recovers(1);
+    drop(clients);
 }
 
 #[test]

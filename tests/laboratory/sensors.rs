@@ -9,38 +9,60 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aya::maps::{MapData, RingBuf};
 use detector::{
     model::{Counts, Origin, Sample, Sweep},
-    sense::{doctor, programs::Programs, sweep::Sweeper},
+    sense::{
+        doctor,
+        programs::{Programs, Sizes},
+        sweep::Sweeper,
+    },
 };
+use detector_ebpf::{Offsets, Settings};
 use lab::{Direction, Fault, Load};
 
-use crate::world::{SOON, World, all_quiet, it_works};
+use crate::world::{SOON, World, all_quiet, it_works, root};
 
 /// From sweep to sweep.
 const PACE: Duration = Duration::from_millis(500);
 
 /// The programs, loaded.
-struct Sensors {
-    programs: Programs,
+pub(crate) struct Sensors {
+    pub(crate) programs: Programs,
+    pub(crate) events: RingBuf<MapData>,
     sweeper: Sweeper,
 }
 
 impl Sensors {
     #[track_caller]
-    fn load() -> Self {
+    fn load(world: &World) -> Self {
+        Self::load_with(world, &Sizes::default())
+    }
+
+    /// With maps of some size; events are those of the host.
+    #[track_caller]
+    pub(crate) fn load_with(world: &World, sizes: &Sizes) -> Self {
         let load = || {
             let host = doctor::inspect()?;
-            let (programs, outlets, _) = Programs::load(&host.offsets, &host.settings, 0)?;
+            let settings = Settings {
+                netns: u32::try_from(world.lab.host.inode()?)?,
+                ..host.settings
+            };
+            let (programs, outlets, _) =
+                Programs::load(&host.offsets, &settings, sizes, 0, &mut |_, _| {})?;
             let sweeper = Sweeper::new(outlets.next_hops, host.hz);
-            anyhow::Ok(Self { programs, sweeper })
+            anyhow::Ok(Self {
+                programs,
+                events: outlets.events,
+                sweeper,
+            })
         };
         it_works(load())
     }
 
     /// One sweep over the connections of the host.
     #[track_caller]
-    fn sweep(&mut self, world: &World) -> Sweep {
+    pub(crate) fn sweep(&mut self, world: &World) -> Sweep {
         let walk = world.lab.host.run(|| self.programs.open_sweep());
         let read = walk.and_then(|walk| self.sweeper.read(walk?));
         it_works(read).0
@@ -173,7 +195,7 @@ fn a_hole_in_what_arrives_is_written_though_nothing_is_outstanding() {
     let Some(mut world) = World::new(1) else {
         return;
     };
-    let mut sensors = Sensors::load();
+    let mut sensors = Sensors::load(&world);
     world.traffic(0, 0..5, Load::Downloads(10));
     let whole = |sweep: &Sweep| number(sweep, |it| it.origin == Origin::Suspicious) == 0;
     let flows = |sweep: &Sweep| counts(sweep).receiving == 10;
@@ -198,7 +220,7 @@ fn segments_that_are_lost_and_sent_again_leave_no_hole_for_long() {
     let Some(mut world) = World::new(1) else {
         return;
     };
-    let mut sensors = Sensors::load();
+    let mut sensors = Sensors::load(&world);
     world.traffic(0, 0..5, Load::Downloads(10));
     let flows = |sweep: &Sweep| counts(sweep).receiving == 10;
     sensors.until(&world, SOON, "data flows", flows);
@@ -224,7 +246,7 @@ fn duplicates_that_peers_report_tell_lost_answers_from_lost_data() {
     let Some(mut world) = World::new(1) else {
         return;
     };
-    let mut sensors = Sensors::load();
+    let mut sensors = Sensors::load(&world);
     world.traffic(0, 0..20, Load::STEADY);
     let talk = |sweep: &Sweep| sweep.samples.len() >= 20;
     sensors.until(&world, SOON, "all talk", talk);
@@ -257,7 +279,7 @@ fn what_a_router_says_of_the_way_is_passed_on() {
     let Some(mut world) = World::new(1) else {
         return;
     };
-    let mut sensors = Sensors::load();
+    let mut sensors = Sensors::load(&world);
     world.traffic(0, 0..20, Load::STEADY);
     let talk = |sweep: &Sweep| sweep.samples.len() >= 20;
     sensors.until(&world, SOON, "all talk", talk);
@@ -276,7 +298,7 @@ fn streams_that_stop_in_the_middle_fell_silent_until_that_is_old() {
     let Some(mut world) = World::new(1) else {
         return;
     };
-    let mut sensors = Sensors::load();
+    let mut sensors = Sensors::load(&world);
     world.traffic(0, 0..5, Load::Downloads(10));
     let flows = |sweep: &Sweep| counts(sweep).receiving == 10;
     sensors.until(&world, SOON, "data flows", flows);
@@ -301,7 +323,7 @@ fn replies_that_are_complete_and_idle_connections_have_not_fallen_silent() {
     let Some(mut world) = World::new(1) else {
         return;
     };
-    let mut sensors = Sensors::load();
+    let mut sensors = Sensors::load(&world);
     world.traffic(0, 0..5, Load::Replies(20));
     world.traffic(0, 0..5, Load::Idle(20));
     let (mut streaming, mut silent, mut last) = (0, 0, Counts::default());
@@ -315,4 +337,34 @@ fn replies_that_are_complete_and_idle_connections_have_not_fallen_silent() {
     assert_eq!(last.established(), 40);
     assert_eq!(last.receiving, 0, "all replies are complete");
     assert_eq!(silent, 0, "and that is no silence");
+}
+
+/// A field at a place where the kernel has another: the verifier knows better.
+#[test]
+fn a_program_that_the_kernel_refuses_is_named_with_the_verifiers_last_words() {
+    if !root() {
+        return;
+    }
+    let host = it_works(doctor::inspect());
+    let offsets = Offsets {
+        snd_una: host.offsets.snd_una + 1,
+        ..host.offsets
+    };
+    let mut kept = Vec::new();
+    let loaded = Programs::load(
+        &offsets,
+        &host.settings,
+        &Sizes::default(),
+        0,
+        &mut |program, log| kept.push((program.to_owned(), log.to_owned())),
+    );
+    let said = format!("{:#}", loaded.err().expect("the kernel has taken it"));
+    for word in ["the program sweep", "Permission denied", "snd_una"] {
+        assert!(said.contains(word), "{word} is not in: {said}");
+    }
+    let names: Vec<_> = kept.iter().map(|(program, _)| program.as_str()).collect();
+    assert_eq!(names, ["on_retransmit", "on_destroy", "sweep"]);
+    for (program, log) in &kept {
+        assert!(log.lines().count() > 20, "{program}: {log}");
+    }
 }

@@ -13,6 +13,8 @@ use lab::{
     status::{Stall, Status},
 };
 
+/// Says that the machine was made for the laboratory.
+const MACHINE: &str = "TCPSTALL_LAB_MACHINE";
 /// Limit for what takes two or three seconds on a machine that has nothing else to do.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 /// Limit for the first verdict after a start.
@@ -66,7 +68,7 @@ impl World {
         if it_works(world.lab.move_away(distance)) {
             return Some(world);
         }
-        skip("a kernel with netem", "TCPSTALL_LAB_NETEM");
+        skip("a kernel with netem", MACHINE);
         None
     }
 
@@ -89,6 +91,11 @@ impl World {
         let traffic = it_works(Traffic::start(&self.lab.host, plan));
         self.traffic.push(traffic);
         self.traffic.len() - 1
+    }
+
+    /// Hangs up: all connections are closed.
+    pub(crate) fn hang_up(&mut self) {
+        self.traffic.clear();
     }
 
     /// What has become of some traffic.
@@ -249,6 +256,16 @@ pub(crate) fn root() -> bool {
     }
     skip("root", "TCPSTALL_LAB_REQUIRED");
     false
+}
+
+/// Whether the machine was made for the laboratory; else the test ends.
+#[track_caller]
+pub(crate) fn own_machine() -> bool {
+    let own = env::var_os(MACHINE).is_some_and(|value| value == "1");
+    if !own {
+        skip("a machine of its own (`cargo xtask test-vm`)", MACHINE);
+    }
+    own
 }
 
 /// Says that a test is skipped for lack of something, or fails when that is required.

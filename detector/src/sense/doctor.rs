@@ -9,7 +9,7 @@ use super::{
     Check,
     btf::Btf,
     offsets,
-    programs::{self, Programs},
+    programs::{self, Programs, Sizes},
     settings::{self, Abilities},
 };
 use crate::{clock, model::NetnsId};
@@ -109,7 +109,13 @@ pub fn doctor() -> Vec<Check> {
         return checks;
     }
     let tried = inspect().and_then(|host| {
-        let loaded = Programs::load(&host.offsets, &host.settings, 0);
+        let loaded = Programs::load(
+            &host.offsets,
+            &host.settings,
+            &Sizes::default(),
+            0,
+            &mut |_, _| {},
+        );
         checks.extend(host.checks);
         loaded
     });

@@ -8,7 +8,7 @@ use aya::{
     maps::{HashMap, MapData, PerCpuArray, RingBuf},
     programs::{BtfTracePoint, Iter, ProgramError},
 };
-use detector_ebpf::{Counter, Offsets, RawCounts, RawNextHop, Settings};
+use detector_ebpf::{Counter, MAX_NEXT_HOPS, Offsets, RING_BYTES, RawCounts, RawNextHop, Settings};
 
 use super::Check;
 
@@ -29,6 +29,24 @@ pub const TRACEPOINTS: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// How large the maps are whose overflow costs something.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    /// Bytes of the ring that carries events.
+    pub ring: u32,
+    /// Next hops that a sweep can count.
+    pub next_hops: u32,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self {
+            ring: RING_BYTES,
+            next_hops: MAX_NEXT_HOPS,
+        }
+    }
+}
+
 /// The loaded programs. Dropping it detaches and unloads everything: nothing is pinned.
 pub struct Programs {
     ebpf: Ebpf,
@@ -45,14 +63,17 @@ pub struct Outlets {
 
 impl Programs {
     /// Loads and attaches, and says what the kernel took. `log_level` is 0 for silence up to 5 for everything
-    /// (`aya_log_common::Level`); at 0 the verifier removes the log statements.
+    /// (`aya_log_common::Level`); at 0 the verifier removes the log statements. `keep` is given the
+    /// name of each program that the kernel refuses, with the whole of the verifier's log.
     ///
     /// # Errors
     /// The program, the kernel's answer and the end of the verifier's log.
     pub fn load(
         offsets: &Offsets,
         settings: &Settings,
+        sizes: &Sizes,
         log_level: u8,
+        keep: &mut dyn FnMut(&str, &str),
     ) -> anyhow::Result<(Self, Outlets, Vec<Check>)> {
         let btf = AyaBtf::from_sys_fs().context("cannot read the kernel's type information")?;
         let mut ebpf = EbpfLoader::new()
@@ -60,17 +81,19 @@ impl Programs {
             .override_global("OFFSETS", offsets, true)
             .override_global("SETTINGS", settings, true)
             .override_global("AYA_LOG_LEVEL", &log_level, true)
+            .map_max_entries("EVENTS", sizes.ring)
+            .map_max_entries("NEXT_HOPS", sizes.next_hops)
             .load(OBJECT)
             .context("the kernel refused the maps of the programs; CAP_BPF is needed")?;
         let mut checks = Vec::new();
         for (name, tracepoint, lost) in TRACEPOINTS {
-            let attached = attach(&mut ebpf, name, tracepoint, &btf);
+            let attached = attach(&mut ebpf, name, tracepoint, &btf, keep);
             checks.push(outcome(name, tracepoint, lost, attached));
         }
         let sweep: &mut Iter = program(&mut ebpf, "sweep")?;
         sweep
             .load("tcp", &btf)
-            .map_err(|error| refusal("sweep", error))?;
+            .map_err(|error| refusal("sweep", error, keep))?;
         let mut take = |name: &str| {
             ebpf.take_map(name)
                 .with_context(|| format!("the object lacks the map {name}"))
@@ -108,11 +131,17 @@ impl Programs {
     }
 }
 
-fn attach(ebpf: &mut Ebpf, name: &str, tracepoint: &str, btf: &AyaBtf) -> anyhow::Result<()> {
+fn attach(
+    ebpf: &mut Ebpf,
+    name: &str,
+    tracepoint: &str,
+    btf: &AyaBtf,
+    keep: &mut dyn FnMut(&str, &str),
+) -> anyhow::Result<()> {
     let program: &mut BtfTracePoint = program(ebpf, name)?;
     program
         .load(tracepoint, btf)
-        .map_err(|error| refusal(name, error))?;
+        .map_err(|error| refusal(name, error, keep))?;
     program
         .attach()
         .with_context(|| format!("cannot attach {name} to {tracepoint}"))?;
@@ -144,7 +173,7 @@ where
 }
 
 /// One sentence for a program that the kernel does not take, with the end of the verifier's log.
-fn refusal(name: &str, error: ProgramError) -> anyhow::Error {
+fn refusal(name: &str, error: ProgramError, keep: &mut dyn FnMut(&str, &str)) -> anyhow::Error {
     let kernel = release();
     match error {
         ProgramError::LoadError {
@@ -152,6 +181,7 @@ fn refusal(name: &str, error: ProgramError) -> anyhow::Error {
             verifier_log,
         } => {
             let log = verifier_log.to_string();
+            keep(name, &log);
             let lines: Vec<_> = log.lines().collect();
             let end = lines[lines.len().saturating_sub(12)..].join("\n  ");
             let hint = if io_error.kind() == io::ErrorKind::PermissionDenied && lines.is_empty() {

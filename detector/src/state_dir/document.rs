@@ -50,18 +50,26 @@ pub fn load<T: DeserializeOwned + Default>(folder: &Path, name: &str) -> (T, Opt
 /// # Errors
 /// When the folder cannot be written to; the old document stays.
 pub fn replace(folder: &Path, name: &str, document: &impl Serialize) -> io::Result<()> {
+    let mut text = serde_json::to_vec_pretty(document)?;
+    text.push(b'\n');
+    write(folder, name, &text)
+}
+
+/// The same with any text.
+///
+/// # Errors
+/// As above.
+pub fn write(folder: &Path, name: &str, text: &[u8]) -> io::Result<()> {
     make(folder)?;
     let path = folder.join(name);
     let next = folder.join(format!("{name}.next"));
-    let mut text = serde_json::to_vec_pretty(document)?;
-    text.push(b'\n');
     let written = options()
         .write(true)
         .create(true)
         .truncate(true)
         .open(&next)
         .and_then(|mut file| {
-            file.write_all(&text)?;
+            file.write_all(text)?;
             file.sync_all()
         })
         .and_then(|()| fs::rename(&next, &path));

@@ -213,7 +213,7 @@ hostname tcpstall
 ulimit -n 65536
 uname -a
 echo \"{doctor} $(tcpstall doctor -o json | tr -d '\n')\"
-TCPSTALL_BIN=/usr/sbin/tcpstall TCPSTALL_LAB_REQUIRED=1 TCPSTALL_LAB_NETEM=1 TCPSTALL_LAB_PARALLEL=3 laboratory {filters}
+TCPSTALL_BIN=/usr/sbin/tcpstall TCPSTALL_LAB_REQUIRED=1 TCPSTALL_LAB_MACHINE=1 TCPSTALL_LAB_PARALLEL=3 laboratory {filters}
 echo \"{ended} $?\"
 poweroff -f
 ",

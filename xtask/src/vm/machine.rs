@@ -33,7 +33,7 @@ pub(super) fn boot(
     let mut child = command("setpriv")
         .args(["--pdeathsig", "KILL", "qemu-system-x86_64"])
         .args(["-accel", "tcg,thread=multi", "-cpu", "max"])
-        .args(["-m", "1024", "-smp", "2", "-display", "none", "-no-reboot"])
+        .args(["-m", "2048", "-smp", "2", "-display", "none", "-no-reboot"])
         .args(["-nodefaults", "-no-user-config", "-kernel"])
         .arg(kernel.folder.join("vmlinuz"))
         .arg("-initrd")
