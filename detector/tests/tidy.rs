@@ -300,16 +300,19 @@ struct Trap {
 
 /// The table of traps in a page.
 fn traps(page: &str) -> Vec<Trap> {
-    let table = page
-        .lines()
-        .skip_while(|line| !line.starts_with("| trap |"));
+    table(page, "| trap |")
+}
+
+/// The table that begins so: its first two columns, and the tests in its last.
+fn table(page: &str, header: &str) -> Vec<Trap> {
+    let table = page.lines().skip_while(|line| !line.starts_with(header));
     let rows = table.skip(2).take_while(|line| line.starts_with("| "));
     rows.map(|row| {
         let cells: Vec<_> = row.split('|').map(str::trim).collect();
         Trap {
             name: cells[1].to_owned(),
             reason: cells[2].to_owned(),
-            tests: cells[3]
+            tests: cells[cells.len() - 2]
                 .split('`')
                 .skip(1)
                 .step_by(2)
@@ -377,11 +380,7 @@ fn unknown<'a>(traps: &[Trap], sources: &'a str) -> Vec<&'a str> {
 #[test]
 fn each_trap_has_a_test_that_names_it() {
     let workspace = root().join("..");
-    let sources: String = ["detector/src", "tests"]
-        .iter()
-        .flat_map(|folder| sources(&workspace.join(folder)))
-        .map(|(_, text)| text + "\n")
-        .collect();
+    let sources = all_sources();
     let page = fs::read_to_string(workspace.join("docs/judgement.md")).unwrap();
     let traps = traps(&page);
     assert!(traps.len() > 40, "the table of traps is gone");
@@ -393,19 +392,55 @@ fn each_trap_has_a_test_that_names_it() {
     );
 }
 
+/// Rows of the page about failures that name no test, or one that is not there.
+fn unproven(page: &str, sources: &str) -> Vec<String> {
+    let tables = page.split("\n## ").map(|part| table(part, "| failure |"));
+    let rows = tables.flatten();
+    let proven = |test: &String| description(sources, test).is_some();
+    rows.filter(|row| row.tests.is_empty() || !row.tests.iter().all(proven))
+        .map(|row| row.name)
+        .collect()
+}
+
+#[test]
+fn each_promise_for_a_failure_has_its_test() {
+    let workspace = root().join("..");
+    let page = fs::read_to_string(workspace.join("docs/reliability.md")).unwrap();
+    assert!(page.matches("\n| ").count() > 20, "the tables are gone");
+    assert_eq!(
+        unproven(&page, &all_sources()),
+        [""; 0],
+        "docs/reliability.md"
+    );
+    let row = |row: &str| format!("\n## Night\n\n| failure | tests |\n|---|---|\n{row}\n");
+    let source = "#[test]\nfn it_is_dark() {}";
+    assert_eq!(unproven(&row("| fog | `it_is_dark` |"), source), [""; 0]);
+    assert_eq!(unproven(&row("| fog | `it_is_gone` |"), source), ["fog"]);
+    assert_eq!(unproven(&row("| fog | |"), source), ["fog"]);
+}
+
+/// Every line of the daemon and the laboratory.
+fn all_sources() -> String {
+    ["detector/src", "tests"]
+        .iter()
+        .flat_map(|folder| sources(&root().join("..").join(folder)))
+        .map(|(_, text)| text + "\n")
+        .collect()
+}
+
 #[test]
 fn a_trap_without_its_test_is_a_breach() {
-    let table = |row: &str| traps(&format!("| trap | how | tests |\n|---|---|---|\n{row}\n"));
+    let of = |row: &str| traps(&format!("| trap | how | tests |\n|---|---|---|\n{row}\n"));
     let source = "/// Trap: night: nobody\n/// talks.\n#[test]\nfn it_is_dark() {}\nfn bare() {}";
     assert_eq!(
         description(source, "it_is_dark").as_deref(),
         Some("Trap: night: nobody talks.")
     );
-    let good = table("| night | patience | `it_is_dark`, `bare` |");
+    let good = of("| night | patience | `it_is_dark`, `bare` |");
     assert_eq!(faults(&good, source), [""; 0]);
     assert_eq!(unknown(&good, source), [""; 0]);
     assert_eq!(
-        faults(&table("| fog | none: no kernel has it | |"), source),
+        faults(&of("| fog | none: no kernel has it | |"), source),
         [""; 0]
     );
     for row in [
@@ -414,7 +449,7 @@ fn a_trap_without_its_test_is_a_breach() {
         "| night | patience | `bare` |",
         "| night | patience | `it_is_dark`, `it_is_gone` |",
     ] {
-        assert_eq!(faults(&table(row), source).len(), 1, "{row}");
+        assert_eq!(faults(&of(row), source).len(), 1, "{row}");
     }
-    assert_eq!(unknown(&table("| fog | patience | |"), source).len(), 1);
+    assert_eq!(unknown(&of("| fog | patience | |"), source).len(), 1);
 }
