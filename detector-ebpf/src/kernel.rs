@@ -19,7 +19,7 @@ use aya_ebpf::{
 };
 use detector_ebpf::{
     ABSENT, AF_INET, AF_INET6, Column, GATEWAY_ON_LINK, GATEWAY_UNKNOWN, Offsets, RawCounts,
-    RawNextHop, RawSampled, RawSock, RawStream, Settings,
+    RawHolder, RawNextHop, RawSampled, RawSock, RawStream, Settings,
 };
 
 /// Written by the daemon before the programs are loaded; the verifier sees constants.
@@ -50,6 +50,9 @@ const RTF_GATEWAY: u32 = 0x0002;
 const ESTABLISHED: u8 = 1;
 /// `TCP_SYN_SENT`.
 const SYN_SENT: u8 = 2;
+/// `S_IFMT` and `S_IFSOCK`, `include/uapi/linux/stat.h`.
+const S_IFMT: u16 = 0o170_000;
+const S_IFSOCK: u16 = 0o140_000;
 /// Levels of the tree of unacknowledged segments that are walked: enough for any window.
 const TREE_DEPTH: u32 = 24;
 
@@ -164,15 +167,71 @@ impl Walk {
     /// shows the same socket again.
     #[inline(always)]
     pub(crate) fn write(self, raw: *const RawSock) -> bool {
-        // SAFETY: the verifier checks the buffer and its length.
-        unsafe {
-            let seq = (*(*self.0).meta).seq;
-            bpf_seq_write(
-                seq.cast(),
-                raw.cast_mut().cast(),
-                size_of::<RawSock>() as u32,
-            ) == 0
+        // SAFETY: the verifier checks accesses to the context.
+        append(unsafe { (*self.0).meta }, raw)
+    }
+}
+
+/// Appends a record to what the reader of a walk reads; `false` when there is no room.
+#[inline(always)]
+fn append<T>(meta: *const IterMeta, raw: *const T) -> bool {
+    // SAFETY: the verifier checks the buffer and its length; `meta` is never null.
+    unsafe {
+        let seq = (*meta).seq;
+        bpf_seq_write(seq.cast(), raw.cast_mut().cast(), size_of::<T>() as u32) == 0
+    }
+}
+
+/// What the program of the walk over open files is called with: `struct bpf_iter__task_file`,
+/// `kernel/bpf/task_iter.c`.
+#[repr(C)]
+pub(crate) struct FileContext {
+    meta: *const IterMeta,
+    task: *const u8,
+    fd: u64,
+    file: *const u8,
+}
+
+/// One walk over the open files of all processes, at one file.
+#[derive(Clone, Copy)]
+pub(crate) struct Files(*const FileContext);
+
+impl Files {
+    #[inline(always)]
+    pub(crate) fn new(context: *const FileContext) -> Self {
+        Self(context)
+    }
+
+    /// Inode of the socket that the walk is at; `None` at the end and for other files.
+    #[inline(always)]
+    pub(crate) fn socket(self) -> Option<u64> {
+        // SAFETY: the verifier checks accesses to the context.
+        let file = unsafe { (*self.0).file };
+        if file.is_null() {
+            return None;
         }
+        let inode = follow!(file, file_inode);
+        if load!(inode, inode_mode as u16) & S_IFMT != S_IFSOCK {
+            return None;
+        }
+        Some(load!(inode, inode_number as u64))
+    }
+
+    /// Appends that the process which has the file open holds the socket.
+    #[inline(always)]
+    pub(crate) fn write(self, inode: u64) {
+        // SAFETY: as above.
+        let (meta, task) = unsafe { ((*self.0).meta, (*self.0).task) };
+        if task.is_null() {
+            return;
+        }
+        let holder = RawHolder {
+            inode,
+            pid: load!(task, task_tgid as u32),
+            reserved: 0,
+        };
+        // Without room the kernel shows the same file again.
+        append(meta, &raw const holder);
     }
 }
 

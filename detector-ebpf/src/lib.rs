@@ -20,6 +20,9 @@ pub const MAX_DESTINATIONS: u32 = 16384;
 /// counted when it falls silent.
 pub const MAX_STREAMS: u32 = 16384;
 
+/// Sockets whose holders are looked for in one walk over the open files.
+pub const MAX_WANTED: u32 = 4096;
+
 /// A [`RawSock`] that an iterator wrote because the connection looks wrong.
 pub const KIND_SUSPICIOUS: u8 = 0;
 /// A [`RawSock`] that an iterator wrote as a sample of the connections that are at work.
@@ -210,6 +213,28 @@ pub struct RawCounts {
     pub fell_silent: u32,
 }
 const _: () = assert!(size_of::<RawCounts>() == 32);
+
+/// A process that holds a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+#[cfg_attr(
+    feature = "user",
+    derive(
+        zerocopy::FromBytes,
+        zerocopy::IntoBytes,
+        zerocopy::Immutable,
+        zerocopy::KnownLayout
+    )
+)]
+pub struct RawHolder {
+    /// Inode of the socket.
+    pub inode: u64,
+    /// The process (`task_struct.tgid`).
+    pub pid: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+const _: () = assert!(size_of::<RawHolder>() == 16);
 
 /// The columns of [`RawCounts`], in its order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -421,6 +446,10 @@ offsets! {
     file_inode: 8 "file.f_inode";
     /// The inode's number.
     inode_number: 8 "inode.i_ino";
+    /// What the inode is of: a file, a socket.
+    inode_mode: 2 "inode.i_mode";
+    /// The process, as user space counts it.
+    task_tgid: 4 "task_struct.tgid";
     /// Root of the queue of unacknowledged segments.
     rtx_queue: 8 "sock.tcp_rtx_queue.rb_node";
     /// Left child of a tree node.

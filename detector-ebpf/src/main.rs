@@ -15,10 +15,10 @@ use aya_ebpf::{
 use aya_log_ebpf::debug;
 use detector_ebpf::{
     COUNTERS, Column, Counter, KIND_ACTIVE, KIND_CLOSED, KIND_SUSPICIOUS, KIND_TIMEOUT,
-    MAX_DESTINATIONS, MAX_NEXT_HOPS, MAX_STREAMS, RING_BYTES, RawCounts, RawDestination,
-    RawNextHop, RawSampled, RawSock, RawStream,
+    MAX_DESTINATIONS, MAX_NEXT_HOPS, MAX_STREAMS, MAX_WANTED, RING_BYTES, RawCounts,
+    RawDestination, RawNextHop, RawSampled, RawSock, RawStream,
 };
-use kernel::{IterContext, Sock, Vitals, Walk, setting};
+use kernel::{FileContext, Files, IterContext, Sock, Vitals, Walk, setting};
 
 /// `ICSK_TIME_PROBE0`, `include/net/inet_connection_sock.h`.
 const TIMER_PROBE: u8 = 3;
@@ -34,6 +34,8 @@ static SAMPLED: LruHashMap<RawDestination, RawSampled> =
     LruHashMap::with_max_entries(MAX_DESTINATIONS, 0);
 #[map]
 static STREAMS: LruHashMap<u64, RawStream> = LruHashMap::with_max_entries(MAX_STREAMS, 0);
+#[map]
+static WANTED: HashMap<u64, u32> = HashMap::with_max_entries(MAX_WANTED, 0);
 #[map]
 static SCRATCH: PerCpuArray<RawSock> = PerCpuArray::with_max_entries(1, 0);
 
@@ -80,6 +82,20 @@ fn on_destroy(ctx: BtfTracePointContext) -> Option<()> {
 #[expect(unsafe_code, reason = "aya-ebpf has no macro for iterators")]
 fn sweep(context: *const IterContext) -> i32 {
     let _ = visit(Walk::new(context));
+    0
+}
+
+/// The walk over the open files of all processes, for the holders of a few sockets.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+#[expect(unsafe_code, reason = "aya-ebpf has no macro for iterators")]
+fn holders(context: *const FileContext) -> i32 {
+    let files = Files::new(context);
+    if let Some(inode) = files.socket()
+        && WANTED.get_ptr(inode).is_some()
+    {
+        files.write(inode);
+    }
     0
 }
 

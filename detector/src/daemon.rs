@@ -39,6 +39,7 @@ mod incidents;
 mod manager;
 mod notice;
 mod pace;
+mod rights;
 mod suspend;
 
 use baselines::Baselines;
@@ -78,7 +79,6 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
     // First what another daemon may hold: nothing is loaded in vain.
     let socket = serve::bind_socket(&config.socket)?;
     let listener = serve::bind_metrics(config.metrics_address).await?;
-    let (incidents, shown) = Incidents::open(&config.state_dir);
     let metrics_address = listener.local_addr()?;
 
     let host = doctor::inspect()?;
@@ -99,6 +99,10 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
         forward_kernel_log(&mut programs)?;
     }
     let events = sys::ring(outlets.events)?;
+    let folders = [Some(config.state_dir.as_path()), config.socket.parent()];
+    let folders: Vec<_> = folders.into_iter().flatten().collect();
+    let given_up = rights::give_up(&folders)?;
+    let (incidents, shown) = Incidents::open(&config.state_dir);
     let (topology, interfaces) = Topology::open(host.netns).await?;
 
     let (latest, board) = watch::channel(None);
@@ -124,7 +128,7 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
         started_at,
         metrics_address,
         retries: retries::read(host.hz),
-        checks: host.checks.into_iter().chain(taken).collect(),
+        checks: [host.checks, taken, given_up].concat(),
         reload: (true, started_at),
         host_name: host_name(),
         published_at: clock::now(),
@@ -199,6 +203,9 @@ struct Daemon {
 /// What the thread that reads a walk brings back.
 type Read = (Sweeper, anyhow::Result<(Sweep, Cost)>);
 
+/// What the thread that looks for holders brings back.
+type Found = anyhow::Result<BTreeMap<u64, Owner>>;
+
 impl Daemon {
     async fn turn(
         &mut self,
@@ -208,7 +215,7 @@ impl Daemon {
         signals: &mut Signals,
     ) -> anyhow::Result<()> {
         let mut walk: Option<JoinHandle<Read>> = Some(self.begin_walk()?);
-        let mut search: Option<JoinHandle<BTreeMap<u64, Owner>>> = None;
+        let mut search: Option<JoinHandle<Found>> = None;
         let mut ready = false;
         loop {
             let wake = self.next_wake(walk.is_some());
@@ -233,8 +240,7 @@ impl Daemon {
                 }
                 found = finished(&mut search) => {
                     search = None;
-                    self.owners.take(found?);
-                    self.publish(clock::now());
+                    self.end_search(found?);
                 }
                 inputs = topology.next() => {
                     let inputs = inputs.context("netlink has ended; restart the daemon")?;
@@ -375,11 +381,27 @@ impl Daemon {
         }))
     }
 
-    /// Looks for the holders of connections in trouble, on a thread of its own: `/proc` can be
-    /// large, and the verdict must not wait for it.
-    fn begin_search(&mut self) -> Option<JoinHandle<BTreeMap<u64, Owner>>> {
+    /// Looks for the holders of connections in trouble, on a thread of its own: there can be many
+    /// processes, and the verdict must not wait for them.
+    fn begin_search(&mut self) -> Option<JoinHandle<Found>> {
         let wanted = self.owners.wanted(&self.engine, clock::now());
-        (!wanted.is_empty()).then(|| tokio::task::spawn_blocking(move || owners::find(&wanted)))
+        if wanted.is_empty() {
+            return None;
+        }
+        let walk = self.programs.open_holders(&wanted);
+        Some(tokio::task::spawn_blocking(move || owners::read(walk?)))
+    }
+
+    /// Takes in who holds the connections in trouble.
+    fn end_search(&mut self, found: Found) {
+        match found {
+            Ok(found) => self.owners.take(found),
+            Err(error) => {
+                self.owners.take(BTreeMap::new());
+                tracing::debug!("the holders of connections are not known: {error:#}");
+            }
+        }
+        self.publish(clock::now());
     }
 
     /// Takes a walk in, and whether that was a whole one.

@@ -1,6 +1,7 @@
 //! Hosts that do not allow everything: the sentence says what is missing and what to do.
 
 use std::{
+    collections::BTreeSet,
     fs,
     os::unix::fs::PermissionsExt as _,
     process::{Command, Output, Stdio},
@@ -121,6 +122,55 @@ fn two_capabilities_are_all_that_the_kernel_asks_for() {
         Some(&true.into()),
         "{said}"
     );
+}
+
+/// The capabilities of each thread, as `/proc` shows them, and whether it can get new ones.
+fn rights(pid: u32) -> BTreeSet<String> {
+    let tasks = it_works(fs::read_dir(format!("/proc/{pid}/task")).map_err(Into::into));
+    let status = tasks.flatten().map(|task| {
+        let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
+        let wanted = [
+            "CapInh",
+            "CapPrm",
+            "CapEff",
+            "CapBnd",
+            "CapAmb",
+            "NoNewPrivs",
+        ];
+        let lines = status.lines().filter(|line| {
+            let name = line.split(':').next();
+            name.is_some_and(|name| wanted.contains(&name))
+        });
+        lines.collect::<Vec<_>>().join("; ").replace('\t', " ")
+    });
+    status.collect()
+}
+
+#[test]
+fn what_is_not_needed_any_more_is_given_up() {
+    let Some(world) = World::healthy() else {
+        return;
+    };
+    // CAP_BPF is number 39.
+    let (none, some) = ("0000000000000000", "0000008000000000");
+    let expected = format!(
+        "NoNewPrivs: 1; CapInh: {none}; CapPrm: {some}; CapEff: {some}; CapBnd: {some}; CapAmb: {none}"
+    );
+    let sorted = |line: &str| line.split("; ").map(str::to_owned).collect::<BTreeSet<_>>();
+    for thread in rights(world.daemon().pid()) {
+        assert_eq!(sorted(&thread), sorted(&expected));
+    }
+    let fenced = world
+        .daemon()
+        .metric("tcpstall_kernel_feature{feature=\"landlock\"}");
+    assert!(it_works(fenced).is_some());
+    // What is left is enough for all that it does.
+    world.break_(1, Fault::Blackhole(Direction::Both));
+    world.is_blamed(1, "blackhole");
+    let stalls = world.stalls(&["--upstream", "provider-b"]);
+    let held = stalls.iter().filter(|stall| stall.process.is_some());
+    assert!(held.count() > 0, "{stalls:?}");
+    world.recovers(1);
 }
 
 #[test]

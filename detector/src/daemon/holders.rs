@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use detector_ebpf::MAX_WANTED;
+
 use crate::{engine::Engine, sense::owners::Owner, serve, time::Time};
 
 /// Between two searches for the owners of connections.
@@ -26,6 +28,7 @@ impl Owners {
         let new: BTreeSet<_> = inodes
             .into_iter()
             .filter(|inode| !self.known.contains_key(inode))
+            .take(MAX_WANTED as usize)
             .collect();
         if new.is_empty() || now.since(self.searched_at) < OWNERS_EVERY {
             return BTreeSet::new();

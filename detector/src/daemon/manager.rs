@@ -69,7 +69,7 @@ mod tests {
     fn a_line_names_what_is_bad_and_why() {
         let mut snapshot = example::snapshot();
         let said = words(&snapshot);
-        assert!(said.contains("provider-b is failing: blackhole"), "{said}");
+        assert!(said.contains("provider-b is failing: mtu"), "{said}");
         for upstream in &mut snapshot.upstreams {
             upstream.state = State::Ok;
         }

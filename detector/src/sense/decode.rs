@@ -9,7 +9,7 @@ use std::{
 
 use detector_ebpf::{
     AF_INET, AF_INET6, GATEWAY_ON_LINK, KIND_ACTIVE, KIND_CLOSED, KIND_SUSPICIOUS, KIND_TIMEOUT,
-    RawCounts, RawNextHop, RawSock,
+    RawCounts, RawHolder, RawNextHop, RawSock,
 };
 use zerocopy::FromBytes as _;
 
@@ -77,6 +77,23 @@ pub fn records(bytes: &[u8], hz: u64) -> Result<Vec<Sample>, DecodeError> {
             sample(&raw, hz)
         })
         .collect()
+}
+
+/// Turns everything that a walk over open files wrote into inodes and processes.
+///
+/// # Errors
+/// When it is not a row of records.
+pub fn holders(bytes: &[u8]) -> Result<Vec<(u64, u32)>, DecodeError> {
+    let torn = || DecodeError::Torn {
+        want: size_of::<RawHolder>(),
+        got: bytes.len(),
+    };
+    let raw = <[RawHolder]>::ref_from_bytes(bytes);
+    let raw = match raw {
+        Ok(raw) => raw,
+        Err(_) => return Err(torn()),
+    };
+    Ok(raw.iter().map(|raw| (raw.inode, raw.pid)).collect())
 }
 
 /// One record, in our units.

@@ -71,7 +71,6 @@ pub fn inspect() -> anyhow::Result<Host> {
     checks.push(send_errors(abilities.send_errors));
     checks.push(probe_reads(abilities.probe_reads));
     checks.push(cookies(abilities.cookies));
-    checks.push(see_processes());
     Ok(Host {
         netns,
         hz,
@@ -232,19 +231,6 @@ fn capability(name: &str, there: bool) -> Check {
         format!("this process lacks {name}"),
         "everything: the kernel does not take the programs",
         RIGHTS,
-    )
-}
-
-fn see_processes() -> Check {
-    let others = fs::read_dir("/proc/1/fd").is_ok();
-    if others {
-        return Check::present("processes", false, "owners of connections can be looked up");
-    }
-    lacking(
-        "processes",
-        "the files of other processes cannot be listed",
-        "the process and control group of a stalled connection",
-        "run as root, or add CAP_SYS_PTRACE",
     )
 }
 

@@ -14,6 +14,8 @@ const OPTIONAL: &[(&str, &str)] = &[
     ("socket_file", "the process that owns a connection"),
     ("file_inode", "the process that owns a connection"),
     ("inode_number", "the process that owns a connection"),
+    ("inode_mode", "the process that owns a connection"),
+    ("task_tgid", "the process that owns a connection"),
     (
         "rtx_queue",
         "the size of the segment that waits: mtu is told less surely",

@@ -1,11 +1,15 @@
-//! Which process holds a connection: by the inode of its socket, looked for only for connections
-//! that are in trouble.
+//! Which process holds a connection: a walk of the kernel over the open files of all processes, for
+//! connections in trouble only. Unlike a look through `/proc` it asks for no right to other processes.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    path::Path,
+    collections::BTreeMap,
+    fs::{self, File},
+    io::Read as _,
 };
+
+use anyhow::Context as _;
+
+use super::decode;
 
 /// Who holds a socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,47 +22,39 @@ pub struct Owner {
     pub cgroup: Option<String>,
 }
 
-/// Looks through all processes for the holders of `inodes`. Of several the one with the lowest
-/// number is told: the parent, mostly. Processes that may not be looked into are passed over.
-pub fn find(inodes: &BTreeSet<u64>) -> BTreeMap<u64, Owner> {
-    let mut pids: Vec<u32> = entries(Path::new("/proc"))
-        .filter_map(|name| name.parse().ok())
-        .collect();
-    pids.sort_unstable();
-    let mut found = BTreeMap::new();
-    for pid in pids {
-        if found.len() == inodes.len() {
-            break;
-        }
-        let folder = format!("/proc/{pid}");
-        let mut owner = None;
-        for fd in entries(Path::new(&format!("{folder}/fd"))) {
-            let Ok(target) = fs::read_link(format!("{folder}/fd/{fd}")) else {
-                continue;
-            };
-            let Some(inode) = target.to_str().and_then(socket_inode) else {
-                continue;
-            };
-            if inodes.contains(&inode) && !found.contains_key(&inode) {
-                let owner = owner.get_or_insert_with(|| Owner {
-                    pid,
-                    process: read_line(&format!("{folder}/comm")),
-                    cgroup: read_line(&format!("{folder}/cgroup"))
-                        .and_then(|line| line.splitn(3, ':').nth(2).map(str::to_owned)),
-                });
-                found.insert(inode, owner.clone());
-            }
-        }
-    }
-    found
+/// Reads a walk to its end: the holder of each socket, by inode. Of several the one with the lowest
+/// number is told: the parent, mostly.
+///
+/// # Errors
+/// When the kernel stops in the middle.
+pub fn read(mut walk: File) -> anyhow::Result<BTreeMap<u64, Owner>> {
+    let mut bytes = Vec::new();
+    walk.read_to_end(&mut bytes)
+        .context("the walk over the open files broke off")?;
+    let holders = lowest(decode::holders(&bytes)?);
+    Ok(holders
+        .into_iter()
+        .map(|(inode, pid)| (inode, describe(pid)))
+        .collect())
 }
 
-fn entries(folder: &Path) -> impl Iterator<Item = String> {
-    fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
+/// Of each inode the lowest process.
+fn lowest(holders: impl IntoIterator<Item = (u64, u32)>) -> BTreeMap<u64, u32> {
+    let mut lowest = BTreeMap::new();
+    for (inode, pid) in holders {
+        let first = lowest.entry(inode).or_insert(pid);
+        *first = pid.min(*first);
+    }
+    lowest
+}
+
+fn describe(pid: u32) -> Owner {
+    let cgroup = read_line(&format!("/proc/{pid}/cgroup"));
+    Owner {
+        pid,
+        process: read_line(&format!("/proc/{pid}/comm")),
+        cgroup: cgroup.and_then(|line| line.splitn(3, ':').nth(2).map(str::to_owned)),
+    }
 }
 
 /// The last line: with both versions of control groups mounted, version 2 comes last.
@@ -67,35 +63,21 @@ fn read_line(path: &str) -> Option<String> {
     text.lines().last().map(str::to_owned)
 }
 
-fn socket_inode(target: &str) -> Option<u64> {
-    target
-        .strip_prefix("socket:[")?
-        .strip_suffix(']')?
-        .parse()
-        .ok()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::{net::TcpListener, os::fd::AsRawFd as _};
-
     use super::*;
 
     #[test]
-    fn a_socket_of_this_process_is_found_and_a_made_up_one_is_not() {
-        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-        let link = fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).unwrap();
-        let inode = socket_inode(link.to_str().unwrap()).unwrap();
-        let owners = find(&BTreeSet::from([inode, u64::MAX]));
-        assert_eq!(owners[&inode].pid, std::process::id());
-        assert!(owners[&inode].process.is_some());
-        assert_eq!(owners.len(), 1);
+    fn of_several_holders_the_lowest_is_told() {
+        let holders = lowest([(7, 300), (8, 5), (7, 20), (7, 301)]);
+        assert_eq!(holders, BTreeMap::from([(7, 20), (8, 5)]));
     }
 
     #[test]
-    fn only_sockets_have_a_socket_inode() {
-        assert_eq!(socket_inode("socket:[123]"), Some(123));
-        assert_eq!(socket_inode("/dev/null"), None);
-        assert_eq!(socket_inode("socket:[x]"), None);
+    fn a_process_is_described_and_one_that_is_gone_is_a_number() {
+        let own = describe(std::process::id());
+        assert!(own.process.is_some() && own.cgroup.is_some(), "{own:?}");
+        let gone = describe(u32::MAX);
+        assert_eq!((gone.process, gone.cgroup), (None, None));
     }
 }

@@ -1,6 +1,6 @@
 //! Loads and attaches the kernel programs, and hands out what they write.
 
-use std::{fs::File, io};
+use std::{collections::BTreeSet, fs::File, io};
 
 use anyhow::Context as _;
 use aya::{
@@ -29,6 +29,13 @@ pub const TRACEPOINTS: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// The walk over open files, and what is lost without it.
+const HOLDERS: (&str, &str, &str) = (
+    "holders",
+    "task_file",
+    "the process and control group of a stalled connection",
+);
+
 /// How large the maps are whose overflow costs something.
 #[derive(Debug, Clone, Copy)]
 pub struct Sizes {
@@ -51,6 +58,7 @@ impl Default for Sizes {
 pub struct Programs {
     ebpf: Ebpf,
     counters: PerCpuArray<MapData, u64>,
+    wanted: HashMap<MapData, u64, u32>,
 }
 
 /// The maps that a reader takes with it.
@@ -88,12 +96,10 @@ impl Programs {
         let mut checks = Vec::new();
         for (name, tracepoint, lost) in TRACEPOINTS {
             let attached = attach(&mut ebpf, name, tracepoint, &btf, keep);
-            checks.push(outcome(name, tracepoint, lost, attached));
+            let found = format!("attached to {tracepoint}");
+            checks.push(outcome(name, found, lost, attached));
         }
-        let sweep: &mut Iter = program(&mut ebpf, "sweep")?;
-        sweep
-            .load("tcp", &btf)
-            .map_err(|error| refusal("sweep", error, keep))?;
+        load_walk(&mut ebpf, "sweep", "tcp", &btf, keep)?;
         let mut take = |name: &str| {
             ebpf.take_map(name)
                 .with_context(|| format!("the object lacks the map {name}"))
@@ -103,9 +109,19 @@ impl Programs {
             next_hops: take("NEXT_HOPS")?.try_into()?,
         };
         let counters = take("COUNTER")?.try_into()?;
+        let wanted = take("WANTED")?.try_into()?;
+        let (name, walk, lost) = HOLDERS;
+        let loaded = load_walk(&mut ebpf, name, walk, &btf, keep);
+        let found = "the kernel takes the walk over open files".to_owned();
+        checks.push(outcome(name, found, lost, loaded));
         let found = "the kernel takes the walk over all connections";
         checks.push(Check::present("program:sweep", true, found));
-        Ok((Self { ebpf, counters }, outlets, checks))
+        let programs = Self {
+            ebpf,
+            counters,
+            wanted,
+        };
+        Ok((programs, outlets, checks))
     }
 
     /// The programs' own log records, for whoever wants to forward them.
@@ -118,9 +134,29 @@ impl Programs {
     /// # Errors
     /// When the kernel refuses.
     pub fn open_sweep(&mut self) -> anyhow::Result<File> {
-        let sweep: &mut Iter = program(&mut self.ebpf, "sweep")?;
-        let link = sweep.attach()?;
-        Ok(sweep.take_link(link)?.into_file()?)
+        self.open("sweep")
+    }
+
+    /// Opens a walk over the open files of all processes, for the holders of sockets with these
+    /// inodes; the walk before must have been read to its end.
+    ///
+    /// # Errors
+    /// When there are more than [`MAX_WANTED`], or the kernel has not taken the program.
+    pub fn open_holders(&mut self, inodes: &BTreeSet<u64>) -> anyhow::Result<File> {
+        let before: Vec<_> = self.wanted.keys().collect::<Result<_, _>>()?;
+        for inode in before {
+            self.wanted.remove(&inode)?;
+        }
+        for inode in inodes {
+            self.wanted.insert(inode, 1, 0)?;
+        }
+        self.open(HOLDERS.0)
+    }
+
+    fn open(&mut self, name: &str) -> anyhow::Result<File> {
+        let walk: &mut Iter = program(&mut self.ebpf, name)?;
+        let link = walk.attach()?;
+        Ok(walk.take_link(link)?.into_file()?)
     }
 
     /// Sum of a counter over the processors.
@@ -129,6 +165,19 @@ impl Programs {
             .get(&(counter as u32), 0)
             .map_or(0, |values| values.iter().sum())
     }
+}
+
+fn load_walk(
+    ebpf: &mut Ebpf,
+    name: &str,
+    walk: &str,
+    btf: &AyaBtf,
+    keep: &mut dyn FnMut(&str, &str),
+) -> anyhow::Result<()> {
+    let program: &mut Iter = program(ebpf, name)?;
+    program
+        .load(walk, btf)
+        .map_err(|error| refusal(name, error, keep))
 }
 
 fn attach(
@@ -149,10 +198,10 @@ fn attach(
 }
 
 /// An event that cannot be had costs latency, never the start: the sweep is the truth.
-fn outcome(name: &str, tracepoint: &str, lost: &str, attached: anyhow::Result<()>) -> Check {
+fn outcome(name: &str, found: String, lost: &str, taken: anyhow::Result<()>) -> Check {
     let feature = format!("program:{name}");
-    match attached {
-        Ok(()) => Check::present(feature, false, format!("attached to {tracepoint}")),
+    match taken {
+        Ok(()) => Check::present(feature, false, found),
         Err(error) => Check {
             ok: false,
             lost: lost.to_owned(),
