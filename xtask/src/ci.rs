@@ -3,13 +3,25 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use clap::Args;
 
-use crate::{check, command::say, test};
+use crate::{check, command::say, test, vm};
+
+/// How much to run.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Also the laboratory's long tests, and other kernels in virtual machines: an hour
+    #[arg(long)]
+    all: bool,
+}
 
 /// `cargo xtask ci`
-pub(crate) fn task() -> Result<()> {
+pub(crate) fn task(options: &Options) -> Result<()> {
     step("check", check::task)?;
-    step("test", || test::task(&test::Options::default()))?;
+    step("test", || test::task(&test::Options::with(options.all)))?;
+    if options.all {
+        step("test-vm", || vm::task(&vm::Options::required()))?;
+    }
     say("ci: passed");
     Ok(())
 }

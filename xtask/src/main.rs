@@ -50,7 +50,7 @@ enum Task {
     /// Formatting, lints on both sides, licences and advisories
     Check,
     /// Everything that continuous integration runs: check, then test
-    Ci,
+    Ci(ci::Options),
     /// Build, then measure (as root)
     #[command(subcommand)]
     Bench(bench::Subject),
@@ -74,7 +74,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Test(options) => test::task(&options),
         Task::TestVm(options) => vm::task(&options),
         Task::Check => check::task(),
-        Task::Ci => ci::task(),
+        Task::Ci(options) => ci::task(&options),
         Task::Bench(subject) => bench::task(&subject),
     }
 }

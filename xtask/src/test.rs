@@ -39,6 +39,16 @@ pub(crate) struct Options {
     args: Vec<String>,
 }
 
+impl Options {
+    /// Every test, and with `all` the long ones in full.
+    pub(crate) fn with(all: bool) -> Self {
+        Self {
+            all,
+            ..Self::default()
+        }
+    }
+}
+
 /// `cargo xtask test`
 pub(crate) fn task(options: &Options) -> Result<()> {
     packages::laboratory()?;

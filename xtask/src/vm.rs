@@ -81,7 +81,7 @@ const LOCKED: &[&str] = &[
 ];
 
 /// What is run in each machine.
-#[derive(Args)]
+#[derive(Args, Default)]
 pub(crate) struct Options {
     /// Kernels, such as `6.12` for the newest 6.12 and `7` for the newest 7; all that are supported
     /// without it
@@ -96,6 +96,16 @@ pub(crate) struct Options {
     /// Write the tables of docs/kernels.md; they want every kernel and every test
     #[arg(long, requires = "required", conflicts_with_all = ["only", "kernels"])]
     write: bool,
+}
+
+impl Options {
+    /// Every kernel, and none may be missing.
+    pub(crate) fn required() -> Self {
+        Self {
+            required: true,
+            ..Self::default()
+        }
+    }
 }
 
 /// A version is numbers: anything else would fit every kernel.
