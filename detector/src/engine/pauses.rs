@@ -102,8 +102,9 @@ impl Pauses {
     }
 
     /// What is explained now, when pauses usually last up to `usual`. While one lasts: everything
-    /// that began in it. When it is over: who has not tried again since. Nothing, when several
-    /// destinations have failed later than it can last, the third of them at `failed`.
+    /// that began in it. When it is over: who has not tried again since, whatever begins meanwhile.
+    /// One that lasts explains nothing when several destinations have failed later than it can, the
+    /// third of them at `failed`.
     pub fn excuse(&self, usual: Duration, failed: Option<Time>, now: Time) -> Option<Excuse> {
         let Some(began) = self.open else {
             return self.over;
@@ -111,10 +112,11 @@ impl Pauses {
         let longer = failed > Some(began.after(usual.max(FAILED)));
         let old = now.since(began) >= usual.max(SILENT);
         let excused = !longer && !old && self.is_apart(began);
-        excused.then(|| Excuse {
+        let excuse = Excuse {
             began: began.before(TOGETHER),
             until: now,
-        })
+        };
+        if excused { Some(excuse) } else { self.over }
     }
 
     /// Whether one lasts.
@@ -201,11 +203,8 @@ mod tests {
         let mut pauses = Pauses::default();
         pass(&mut pauses, 0, 3000);
         pauses.watch(Some(at(62_900)), |_| Vec::new(), USUAL, TRIP, at(63_500));
-        assert_eq!(
-            pauses.excuse(USUAL, None, at(63_500)),
-            None,
-            "while it lasts"
-        );
+        let excuse = pauses.excuse(USUAL, None, at(63_500)).unwrap();
+        assert!(!excuse.explains(at(62_900), at(63_400)), "while it lasts");
         assert!(pass(&mut pauses, 124_000, 126_000).is_none(), "still open");
         assert!(pass(&mut pauses, 190_000, 192_000).is_some());
     }
@@ -245,6 +244,18 @@ mod tests {
             None,
             "longer than usual"
         );
+    }
+
+    #[test]
+    fn trouble_that_begins_just_after_a_pause_leaves_its_excuse_to_others() {
+        let mut pauses = Pauses::default();
+        pass(&mut pauses, 0, 3000);
+        pauses.watch(Some(at(3100)), |_| Vec::new(), USUAL, TRIP, at(3700));
+        assert!(pauses.is_open());
+        let excuse = pauses.excuse(USUAL, None, at(3800)).unwrap();
+        assert!(excuse.explains(at(0), at(3000)), "has not tried again");
+        assert!(!excuse.explains(at(0), at(3400)), "has failed again");
+        assert!(!excuse.explains(at(3100), at(3400)), "began afterwards");
     }
 
     #[test]
