@@ -1,6 +1,6 @@
 //! The laboratory's claims: each test is one, and needs root.
 //!
-//! `TCPSTALL_LAB_REQUIRED=1` turns a skip into a failure, `TCPSTALL_LAB_ALL=1` runs the long ones in
+//! `TCPSTALL_LAB_REQUIRED=1` turns a skip for lack of root into a failure, `TCPSTALL_LAB_ALL=1` runs the long ones in
 //! full, `TCPSTALL_LAB_MACHINE=1` says that this machine was made for the laboratory: its kernel must be
 //! able to emulate distance, and its clock may be set. `TCPSTALL_LAB_PARALLEL=N` sets how many
 //! laboratories stand at once (3).

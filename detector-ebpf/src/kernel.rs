@@ -286,7 +286,7 @@ impl Sock {
             return unsafe { bpf_get_socket_cookie(self.0.cast_mut().cast()) };
         }
         let ports = (
-            load!(self.0, local_port as u16),
+            load!(self.0, source_port as u16),
             load!(self.0, remote_port as u16),
         );
         let ports = u64::from(ports.0) << 48 | u64::from(ports.1) << 32;

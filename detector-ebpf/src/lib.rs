@@ -448,6 +448,8 @@ offsets! {
     inode_number: 8 "inode.i_ino";
     /// What the inode is of: a file, a socket.
     inode_mode: 2 "inode.i_mode";
+    /// The local port, also of a connection that has ended: `skc_num` is zero then.
+    source_port: 2 "inet_sock.inet_sport";
     /// The process, as user space counts it.
     task_tgid: 4 "task_struct.tgid";
     /// Root of the queue of unacknowledged segments.

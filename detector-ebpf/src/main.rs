@@ -1,4 +1,5 @@
-//! The kernel programs: two that announce trouble and one that walks all connections.
+//! The kernel programs: two that announce trouble, one that walks all connections, and one that looks
+//! for the processes which hold those in trouble.
 //!
 //! **Invariant:** read, count, emit; never judge. None of them is on a path that packets take
 //! when nothing is wrong.

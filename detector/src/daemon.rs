@@ -45,6 +45,7 @@ mod suspend;
 use baselines::Baselines;
 use holders::Owners;
 use incidents::Incidents;
+use manager::Manager;
 use suspend::Suspend;
 
 /// Events of which subscribers may be behind.
@@ -101,6 +102,10 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
     let events = sys::ring(outlets.events)?;
     let folders = [Some(config.state_dir.as_path()), config.socket.parent()];
     let folders: Vec<_> = folders.into_iter().flatten().collect();
+    if let Err(error) = state_dir::make(&config.state_dir) {
+        // Said again, and tried again, by whoever writes there.
+        tracing::debug!("{}: {error}", config.state_dir.display());
+    }
     let given_up = rights::give_up(&folders)?;
     let (incidents, shown) = Incidents::open(&config.state_dir);
     let (topology, interfaces) = Topology::open(host.netns).await?;
@@ -133,9 +138,11 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
         host_name: host_name(),
         published_at: clock::now(),
         overflowed: false,
+        searchless: false,
         suspend: Suspend::new(clock::asleep()),
         incidents,
         baselines: Baselines::default(),
+        manager: Manager::start()?,
     };
     daemon.baselines = Baselines::load(&daemon.config.state_dir, &mut daemon.engine, clock::now());
     for input in interfaces {
@@ -195,9 +202,12 @@ struct Daemon {
     host_name: String,
     published_at: Time,
     overflowed: bool,
+    /// Holders could not be looked for, and that was said.
+    searchless: bool,
     suspend: Suspend,
     incidents: Incidents,
     baselines: Baselines,
+    manager: Manager,
 }
 
 /// What the thread that reads a walk brings back.
@@ -216,7 +226,6 @@ impl Daemon {
     ) -> anyhow::Result<()> {
         let mut walk: Option<JoinHandle<Read>> = Some(self.begin_walk()?);
         let mut search: Option<JoinHandle<Found>> = None;
-        let mut ready = false;
         loop {
             let wake = self.next_wake(walk.is_some());
             tokio::select! {
@@ -228,14 +237,9 @@ impl Daemon {
                 }
                 read = finished(&mut walk) => {
                     walk = None;
-                    let swept = self.end_walk(read?, &topology).await;
+                    self.end_walk(read?, &topology).await;
                     if search.is_none() {
                         search = self.begin_search();
-                    }
-                    if swept && !ready {
-                        ready = true;
-                        self.announce();
-                        manager::ready();
                     }
                 }
                 found = finished(&mut search) => {
@@ -260,7 +264,7 @@ impl Daemon {
             }
         }
         tracing::info!("stopping");
-        manager::stopping();
+        self.manager.stopping();
         Ok(())
     }
 
@@ -397,15 +401,16 @@ impl Daemon {
         match found {
             Ok(found) => self.owners.take(found),
             Err(error) => {
-                self.owners.take(BTreeMap::new());
-                tracing::debug!("the holders of connections are not known: {error:#}");
+                self.owners.give_up();
+                if !std::mem::replace(&mut self.searchless, true) {
+                    tracing::warn!("the processes that hold connections are not known: {error:#}");
+                }
             }
         }
         self.publish(clock::now());
     }
 
-    /// Takes a walk in, and whether that was a whole one.
-    async fn end_walk(&mut self, (sweeper, read): Read, topology: &Topology) -> bool {
+    async fn end_walk(&mut self, (sweeper, read): Read, topology: &Topology) {
         self.sweeper = Some(sweeper);
         self.swept_at = clock::now();
         match read {
@@ -418,15 +423,16 @@ impl Daemon {
                     tracing::warn!("netlink does not answer; going on without");
                 }
                 self.feed(Input::Sweep(sweep));
-                if let Some(published) = self.latest.borrow().as_deref() {
-                    manager::alive(&published.snapshot);
+                let published = self.latest.borrow().clone();
+                if let Some(published) = published
+                    && self.manager.alive(&published.snapshot, self.swept_at)
+                {
+                    self.announce();
                 }
-                true
             }
             Err(error) => {
                 self.swept_at = self.swept_at.after(AFTER_FAILURE);
                 tracing::warn!("a sweep failed, the next one is a new chance: {error:#}");
-                false
             }
         }
     }
@@ -468,7 +474,7 @@ impl Daemon {
     }
 
     fn reload(&mut self, source: &Source) {
-        manager::reloading();
+        self.manager.reloading();
         match source.load() {
             Ok(config) => {
                 self.reload = (true, clock::wall());
@@ -493,7 +499,7 @@ impl Daemon {
             }
         }
         self.publish(clock::now());
-        manager::ready();
+        self.manager.reloaded();
     }
 
     fn announce(&self) {

@@ -25,8 +25,8 @@ impl Distance {
         }
     }
 
-    /// Arguments for `tc`: half of the delay, of which a tenth is jitter; one packet in a hundred
-    /// overtakes the others.
+    /// Arguments for `tc`: half of the delay, of which a tenth is jitter, so that packets overtake one
+    /// another all the time; one in a hundred is not delayed at all.
     fn netem(self) -> String {
         let one_way = self.round_trip.as_micros() / 2;
         let (jitter, lost) = (one_way / 10, self.lost / 2.0);

@@ -143,7 +143,8 @@ fn rights(pid: u32) -> BTreeSet<String> {
         });
         lines.collect::<Vec<_>>().join("; ").replace('\t', " ")
     });
-    status.collect()
+    // A thread that has ended meanwhile has no lines.
+    status.filter(|lines| !lines.is_empty()).collect()
 }
 
 #[test]
@@ -163,7 +164,10 @@ fn what_is_not_needed_any_more_is_given_up() {
     let fenced = world
         .daemon()
         .metric("tcpstall_kernel_feature{feature=\"landlock\"}");
-    assert!(it_works(fenced).is_some());
+    let modules = fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
+    let expected = f64::from(u8::from(modules.contains("landlock")));
+    let fenced = it_works(fenced).expect("it is told");
+    assert!(fenced >= expected, "{fenced}, with {modules}");
     // What is left is enough for all that it does.
     world.break_(1, Fault::Blackhole(Direction::Both));
     world.is_blamed(1, "blackhole");
@@ -221,13 +225,13 @@ fn a_clock_that_jumps_changes_no_verdict() {
         let set = it_works(set.map_err(Into::into));
         assert!(set.status.success(), "{set:?}");
     };
-    for seconds in [3600, -86_400, 30 * 86_400] {
+    for seconds in [3600, -90_000, 30 * 86_400, -29 * 86_400] {
         jump(seconds);
         world.hold(Duration::from_secs(3), "no verdict changes", all_quiet);
     }
     world.break_(1, Fault::Blackhole(Direction::Both));
     world.is_blamed(1, "blackhole");
-    for seconds in [-86_400, 7200] {
+    for seconds in [-86_400, 7200, -7200] {
         jump(seconds);
         world.hold(Duration::from_secs(3), "no verdict changes", |status| {
             status.is_failing("provider-b", "blackhole")

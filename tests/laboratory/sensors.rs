@@ -5,21 +5,23 @@
 
 use std::{
     collections::BTreeSet,
+    io::{ErrorKind, Read as _, Write as _},
+    net::TcpStream,
     thread,
     time::{Duration, Instant},
 };
 
 use aya::maps::{MapData, RingBuf};
 use detector::{
-    model::{Counts, Origin, Sample, Sweep},
+    model::{Counts, Input, Origin, Sample, Sweep},
     sense::{
-        doctor,
+        decode, doctor,
         programs::{Programs, Sizes},
         sweep::Sweeper,
     },
 };
 use detector_ebpf::{Offsets, Settings};
-use lab::{Direction, Fault, Load};
+use lab::{Direction, Family, Fault, Load, server};
 
 use crate::world::{SOON, World, all_quiet, it_works, root};
 
@@ -31,6 +33,7 @@ pub(crate) struct Sensors {
     pub(crate) programs: Programs,
     pub(crate) events: RingBuf<MapData>,
     sweeper: Sweeper,
+    hz: u64,
 }
 
 impl Sensors {
@@ -55,6 +58,7 @@ impl Sensors {
                 programs,
                 events: outlets.events,
                 sweeper,
+                hz: host.hz,
             })
         };
         it_works(load())
@@ -337,6 +341,47 @@ fn replies_that_are_complete_and_idle_connections_have_not_fallen_silent() {
     assert_eq!(last.established(), 40);
     assert_eq!(last.receiving, 0, "all replies are complete");
     assert_eq!(silent, 0, "and that is no silence");
+}
+
+/// The end of a connection is told under the identity that the walk gives it.
+#[test]
+fn a_connection_that_ends_in_trouble_is_the_one_that_the_walk_has_shown() {
+    let Some(world) = World::new(1) else {
+        return;
+    };
+    let mut sensors = Sensors::load(&world);
+    let address = world.lab.upstreams[0].destination(0, Family::V4);
+    let connect = || TcpStream::connect((address, server::MESSAGES));
+    let stream = it_works(world.lab.host.run(connect));
+    let mut stream = it_works(stream.map_err(Into::into));
+    let timeout = rustix::net::sockopt::set_tcp_user_timeout(&stream, 3000);
+    it_works(timeout.map_err(Into::into));
+    let local = it_works(stream.local_addr().map_err(Into::into));
+    world.break_(0, Fault::Blackhole(Direction::Both));
+    it_works(stream.write_all(&[0; 4000]).map_err(Into::into));
+    let mut shown = None;
+    sensors.sweeps(&world, SOON, |sweep| {
+        let stuck = |it: &&Sample| it.local == local && it.origin == Origin::Suspicious;
+        shown = sweep.samples.iter().find(stuck).map(|it| it.id);
+        shown.is_some()
+    });
+    let shown = shown.expect("the walk shows it");
+    let error = stream.read(&mut [0; 1]).expect_err("nothing comes back");
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    drop(stream);
+    let end = Instant::now() + SOON;
+    loop {
+        while let Some(record) = sensors.events.next() {
+            if let Input::Closed(id) =
+                it_works(decode::event(&record, sensors.hz).map_err(Into::into))
+            {
+                assert_eq!(id, shown);
+                return;
+            }
+        }
+        assert!(Instant::now() < end, "its end is not told");
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// A field at a place where the kernel has another: the verifier knows better.

@@ -44,6 +44,11 @@ impl Owners {
         }
     }
 
+    /// The search has failed; the next one is a new chance.
+    pub(super) fn give_up(&mut self) {
+        self.asked.clear();
+    }
+
     pub(super) fn of(&self, inode: u64) -> Option<serve::Owner> {
         let owner = self.known.get(&inode)?.clone()?;
         Some(serve::Owner {

@@ -3,7 +3,10 @@
 //!
 //! **Invariant:** called before any other thread is started, since rights belong to threads.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context as _;
 use landlock::{
@@ -22,17 +25,20 @@ const NEEDED: CapabilitySet = CapabilitySet::BPF;
 /// Where there is no `CAP_BPF`, it stands for that (`bpf_capable`, `include/linux/capability.h`).
 const INSTEAD: CapabilitySet = CapabilitySet::SYS_ADMIN;
 
-/// Keeps what is needed of the capabilities, for good, and the right to write below `folders` only.
-/// What the kernel does not offer is told.
+/// Keeps what is needed of the capabilities, for good, and the right to make and change files below
+/// `folders` only. A folder that is not there stands for the one that it can be made in. What the
+/// kernel does not offer is told.
 ///
 /// # Errors
 /// When the kernel refuses something that it offers.
 pub(super) fn give_up(folders: &[&Path]) -> anyhow::Result<Vec<Check>> {
     let kept = keep_capabilities().context("the capabilities cannot be given up")?;
     set_no_new_privs(true).context("new privileges cannot be given up")?;
-    let fenced = fence(folders).context("the right to write cannot be given up")?;
-    let kept = format!("keeps {kept}, and nothing can give it more");
-    Ok(vec![Check::present("rights", false, kept), wall(fenced)])
+    let places: BTreeSet<PathBuf> = folders.iter().map(|it| existing(it)).collect();
+    let fenced = fence(&places).context("the right to write cannot be given up")?;
+    let kept = format!("the daemon keeps {kept} of its capabilities");
+    let rights = Check::present("rights", false, kept);
+    Ok(vec![rights, wall(fenced, &places)])
 }
 
 /// Their names, of those that are kept.
@@ -66,16 +72,16 @@ fn keep_capabilities() -> rustix::io::Result<String> {
     Ok(names.map(|(_, name)| *name).collect::<Vec<_>>().join(", "))
 }
 
-/// Whether the kernel holds us to it.
-fn fence(folders: &[&Path]) -> anyhow::Result<bool> {
+/// How far the kernel holds us to it.
+fn fence(places: &BTreeSet<PathBuf>) -> anyhow::Result<RulesetStatus> {
+    // With 3 files cannot be cut off either. Later ones are about other things than files.
     let writing = AccessFs::from_write(ABI::V3);
-    let places: Vec<PathBuf> = folders.iter().map(|it| existing(it)).collect();
     let status = Ruleset::default()
         .handle_access(writing)?
         .create()?
         .add_rules(path_beneath_rules(places, writing))?
         .restrict_self()?;
-    Ok(status.ruleset != RulesetStatus::NotEnforced)
+    Ok(status.ruleset)
 }
 
 /// The folder, or the one that it will be made in.
@@ -84,14 +90,28 @@ fn existing(folder: &Path) -> PathBuf {
     there.unwrap_or(Path::new(".")).to_owned()
 }
 
-fn wall(fenced: bool) -> Check {
-    let found = if fenced {
-        "the daemon can write to its own folders only"
-    } else {
-        "this kernel has no Landlock, or it is switched off"
+fn wall(fenced: RulesetStatus, places: &BTreeSet<PathBuf>) -> Check {
+    let places: Vec<_> = places.iter().map(|it| it.display().to_string()).collect();
+    let places = places.join(" and ");
+    let (ok, found) = match fenced {
+        RulesetStatus::FullyEnforced => (
+            true,
+            format!("the daemon can make and change files below {places} only"),
+        ),
+        RulesetStatus::PartiallyEnforced => (
+            true,
+            format!(
+                "the daemon can make and change files below {places} only, but before 6.2 also cut \
+                 others off"
+            ),
+        ),
+        RulesetStatus::NotEnforced => (
+            false,
+            "this kernel has no Landlock, or it is switched off".to_owned(),
+        ),
     };
     Check {
-        ok: fenced,
+        ok,
         lost: "nothing, until somebody takes the daemon over: it could then write wherever its \
                user may"
             .to_owned(),
@@ -146,6 +166,8 @@ mod tests {
             let denied = fs::write(other.join("file"), "words").err();
             let denied = denied.map(|error| error.kind());
             let fenced = checks.iter().any(|it| it.feature == "landlock" && it.ok);
+            let modules = fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
+            assert!(fenced || !modules.contains("landlock"), "{checks:?}");
             let expected = fenced.then_some(ErrorKind::PermissionDenied);
             assert_eq!(denied, expected, "{checks:?}");
             fs::read_dir("/proc").unwrap();

@@ -11,7 +11,7 @@ use detector_ebpf::{
     AF_INET, AF_INET6, GATEWAY_ON_LINK, KIND_ACTIVE, KIND_CLOSED, KIND_SUSPICIOUS, KIND_TIMEOUT,
     RawCounts, RawHolder, RawNextHop, RawSock,
 };
-use zerocopy::FromBytes as _;
+use zerocopy::FromBytes;
 
 use crate::{
     model::{ConnectionId, Counts, IfIndex, Input, NetnsId, NextHop, Origin, Sample, TcpState},
@@ -60,23 +60,8 @@ pub fn event(bytes: &[u8], hz: u64) -> Result<Input, DecodeError> {
 /// # Errors
 /// When it is not a row of records.
 pub fn records(bytes: &[u8], hz: u64) -> Result<Vec<Sample>, DecodeError> {
-    let size = size_of::<RawSock>();
-    if !bytes.len().is_multiple_of(size) {
-        return Err(DecodeError::Torn {
-            want: size,
-            got: bytes.len(),
-        });
-    }
-    bytes
-        .chunks_exact(size)
-        .map(|chunk| {
-            let raw = RawSock::read_from_bytes(chunk).map_err(|_| DecodeError::Torn {
-                want: size,
-                got: chunk.len(),
-            })?;
-            sample(&raw, hz)
-        })
-        .collect()
+    let raw: Vec<RawSock> = rows(bytes)?;
+    raw.iter().map(|raw| sample(raw, hz)).collect()
 }
 
 /// Turns everything that a walk over open files wrote into inodes and processes.
@@ -84,16 +69,21 @@ pub fn records(bytes: &[u8], hz: u64) -> Result<Vec<Sample>, DecodeError> {
 /// # Errors
 /// When it is not a row of records.
 pub fn holders(bytes: &[u8]) -> Result<Vec<(u64, u32)>, DecodeError> {
-    let torn = || DecodeError::Torn {
-        want: size_of::<RawHolder>(),
-        got: bytes.len(),
-    };
-    let raw = <[RawHolder]>::ref_from_bytes(bytes);
-    let raw = match raw {
-        Ok(raw) => raw,
-        Err(_) => return Err(torn()),
-    };
+    let raw: Vec<RawHolder> = rows(bytes)?;
     Ok(raw.iter().map(|raw| (raw.inode, raw.pid)).collect())
+}
+
+/// A row of records of one size.
+fn rows<T: FromBytes>(bytes: &[u8]) -> Result<Vec<T>, DecodeError> {
+    let size = size_of::<T>();
+    let torn = |got| DecodeError::Torn { want: size, got };
+    if !bytes.len().is_multiple_of(size) {
+        return Err(torn(bytes.len()));
+    }
+    bytes
+        .chunks_exact(size)
+        .map(|chunk| T::read_from_bytes(chunk).map_err(|_| torn(chunk.len())))
+        .collect()
 }
 
 /// One record, in our units.

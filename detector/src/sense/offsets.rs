@@ -16,6 +16,7 @@ const OPTIONAL: &[(&str, &str)] = &[
     ("inode_number", "the process that owns a connection"),
     ("inode_mode", "the process that owns a connection"),
     ("task_tgid", "the process that owns a connection"),
+    ("source_port", "nothing, where sockets have cookies"),
     (
         "rtx_queue",
         "the size of the segment that waits: mtu is told less surely",

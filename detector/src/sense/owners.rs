@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File},
     io::Read as _,
+    os::unix::fs::MetadataExt as _,
 };
 
 use anyhow::Context as _;
@@ -14,7 +15,7 @@ use super::decode;
 /// Who holds a socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
-    /// Process.
+    /// Process, as the host counts it.
     pub pid: u32,
     /// Its name (`/proc/PID/comm`).
     pub process: Option<String>,
@@ -32,10 +33,26 @@ pub fn read(mut walk: File) -> anyhow::Result<BTreeMap<u64, Owner>> {
     walk.read_to_end(&mut bytes)
         .context("the walk over the open files broke off")?;
     let holders = lowest(decode::holders(&bytes)?);
+    let describe = if sees_the_host() { describe } else { number };
     Ok(holders
         .into_iter()
         .map(|(inode, pid)| (inode, describe(pid)))
         .collect())
+}
+
+/// Whether our numbers of processes are the host's, which the kernel tells: in a container with
+/// numbers of its own another process would be named. `PROC_PID_INIT_INO`, `include/linux/proc_ns.h`.
+fn sees_the_host() -> bool {
+    const HOST: u64 = 0xefff_fffc;
+    fs::metadata("/proc/self/ns/pid").is_ok_and(|it| it.ino() == HOST)
+}
+
+fn number(pid: u32) -> Owner {
+    Owner {
+        pid,
+        process: None,
+        cgroup: None,
+    }
 }
 
 /// Of each inode the lowest process.

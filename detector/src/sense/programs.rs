@@ -92,7 +92,10 @@ impl Programs {
             .map_max_entries("EVENTS", sizes.ring)
             .map_max_entries("NEXT_HOPS", sizes.next_hops)
             .load(OBJECT)
-            .context("the kernel refused the maps of the programs; CAP_BPF is needed")?;
+            .context(
+                "the kernel refused the maps of the programs: CAP_BPF is needed, and before 5.11 \
+                 the right to lock memory (LimitMEMLOCK=infinity)",
+            )?;
         let mut checks = Vec::new();
         for (name, tracepoint, lost) in TRACEPOINTS {
             let attached = attach(&mut ebpf, name, tracepoint, &btf, keep);

@@ -284,7 +284,7 @@ fn check(feature: &str, ok: bool) -> Check {
         remedy: if ok {
             String::new()
         } else {
-            "run with CAP_SYS_PTRACE".to_owned()
+            "a kernel that takes the walk over open files".to_owned()
         },
     }
 }

@@ -211,12 +211,15 @@ while read -r module; do insmod \"$module\" || echo \"$module is not loaded\"; d
 ip link set lo up
 hostname tcpstall
 ulimit -n 65536
+ulimit -l unlimited
 uname -a
+echo \"{lockdown} $(cat /sys/kernel/security/lockdown)\"
 echo \"{doctor} $(tcpstall doctor -o json | tr -d '\n')\"
 TCPSTALL_BIN=/usr/sbin/tcpstall TCPSTALL_LAB_REQUIRED=1 TCPSTALL_LAB_MACHINE=1 TCPSTALL_LAB_PARALLEL=3 laboratory {filters}
 echo \"{ended} $?\"
 poweroff -f
 ",
+        lockdown = report::LOCKDOWN,
         doctor = report::DOCTOR,
         filters = filters.join(" "),
         ended = report::ENDED,

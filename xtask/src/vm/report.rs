@@ -8,6 +8,8 @@ use serde_json::Value;
 pub(super) const ENDED: &str = "tcpstall-vm: ended with";
 /// Begins the line with what `tcpstall doctor` found.
 pub(super) const DOCTOR: &str = "tcpstall-vm: doctor";
+/// Begins the line with the kernel's mode of lockdown.
+pub(super) const LOCKDOWN: &str = "tcpstall-vm: lockdown";
 
 /// What a healthy kernel never says.
 const TROUBLE: &[&str] = &[
@@ -34,19 +36,48 @@ pub(super) enum End {
 #[derive(Debug, Clone)]
 pub(super) struct Report {
     pub(super) end: End,
+    /// The mode of lockdown that the kernel shows.
+    pub(super) lockdown: String,
     /// What `tcpstall doctor` says of each feature.
     pub(super) features: BTreeMap<String, bool>,
     /// Of each group of tests, how many passed, and how many there are.
     pub(super) tests: BTreeMap<String, (u32, u32)>,
 }
 
+impl Report {
+    /// One that never came to a test.
+    pub(super) fn failed(why: String) -> Self {
+        Self {
+            end: End::Failed(why),
+            lockdown: String::new(),
+            features: BTreeMap::new(),
+            tests: BTreeMap::new(),
+        }
+    }
+
+    /// It counts only when the kernel was locked down as it was meant to be.
+    pub(super) fn in_mode(mut self, lockdown: &str) -> Self {
+        if self.end == End::Passed && self.lockdown != lockdown {
+            let found = &self.lockdown;
+            let why = format!("lockdown was to be [{lockdown}], the kernel says [{found}]");
+            self.end = End::Failed(why);
+        }
+        self
+    }
+}
+
 /// Reads the kernel's log and the output of the tests. `over` says why the machine was ended, if it
 /// did not end by itself.
 pub(super) fn read(log: &str, output: &str, over: Option<String>) -> Report {
-    let tests = tests(output);
+    let (tests, features) = (tests(output), features(output));
+    let mut end = end(log, output, over, &tests);
+    if end == End::Passed && features.is_empty() {
+        end = End::Failed("`tcpstall doctor` has said nothing".to_owned());
+    }
     Report {
-        end: end(log, output, over, &tests),
-        features: features(output),
+        end,
+        lockdown: lockdown(output),
+        features,
         tests,
     }
 }
@@ -75,6 +106,13 @@ fn end(log: &str, output: &str, over: Option<String>, tests: &BTreeMap<String, (
         Some(code) => End::Failed(format!("the tests ended with {code}")),
         None => End::Failed("it went off before the tests had ended".to_owned()),
     }
+}
+
+/// From a line such as `none [integrity] confidentiality`.
+fn lockdown(output: &str) -> String {
+    let line = output.lines().find_map(|line| line.strip_prefix(LOCKDOWN));
+    let word = line.and_then(|line| line.split_once('[')?.1.split_once(']'));
+    word.map(|(word, _)| word.to_owned()).unwrap_or_default()
 }
 
 /// From the JSON of `tcpstall doctor`.
@@ -194,6 +232,7 @@ mod tests {
 
     const OUTPUT: &str = "\
 Linux tcpstall 6.1
+tcpstall-vm: lockdown none [integrity] confidentiality
 tcpstall-vm: doctor [{\"feature\": \"btf\", \"ok\": true}, {\"feature\": \"send-errors\", \"ok\": false}]
 running 3 tests
 test faults::a_black_hole_is_named ... ok
@@ -234,6 +273,17 @@ tcpstall-vm: ended with 101
         fails("", "tcpstall-vm: ended with 0", None, "no test has run");
         fails("", "test a ... ok", None, "went off");
         fails("", "", None, "went off");
+        let without = passing().replace("tcpstall-vm: doctor", "doctor");
+        fails("", &without, None, "doctor");
+        let report = read("", &passing(), None);
+        assert_eq!(report.clone().in_mode("integrity").end, End::Passed);
+        let End::Failed(said) = report.in_mode("none").end else {
+            panic!("it was locked down");
+        };
+        assert!(
+            said.contains("[none]") && said.contains("[integrity]"),
+            "{said}"
+        );
     }
 
     #[test]
