@@ -4,7 +4,7 @@ use std::{
     env, fs,
     io::{self, BufRead},
     net::Ipv4Addr,
-    os::unix::process::CommandExt,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::mpsc,
@@ -63,6 +63,9 @@ pub struct Options {
     pub metrics_port: Option<u16>,
     /// Variables for its environment.
     pub environment: Vec<(&'static str, PathBuf)>,
+    /// Runs as a user without a name, with these capabilities and no other, as `setpriv` takes them
+    /// (`+cap_39`); as root without.
+    pub rights: Option<&'static str>,
 }
 
 impl Options {
@@ -135,6 +138,10 @@ impl Daemon {
     /// Starts it without waiting for anything.
     pub fn launch(lab: &Lab, options: &Options) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("tcpstall-lab-").tempdir()?;
+        let binary = match options.rights {
+            Some(_) => for_everybody(folder.path())?,
+            None => binary()?,
+        };
         let file = folder.path().join("tcpstall.toml");
         fs::write(&file, config(lab, options))?;
         let socket = options
@@ -147,8 +154,13 @@ impl Daemon {
             .unwrap_or_else(|| folder.path().join("state"));
         let metrics_port = options.metrics_port.unwrap_or(METRICS_PORT);
         let log = fs::File::create(folder.path().join("log"))?;
-        let binary = binary()?;
         let mut command = Command::new("setpriv");
+        if let Some(rights) = options.rights {
+            command
+                .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+                .arg(format!("--inh-caps=-all,{rights}"))
+                .arg(format!("--ambient-caps=-all,{rights}"));
+        }
         command
             // However this process ends, the detector is told to end as well.
             .args(["--pdeathsig", "TERM", "--"])
@@ -495,6 +507,15 @@ pub fn binary() -> Result<PathBuf> {
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/tcpstall");
     let found = beside.into_iter().chain([built]).find(|path| path.exists());
     found.context("tcpstall is not built: `cargo build --release -p detector`, or set TCPSTALL_BIN")
+}
+
+/// A copy of the program that everybody may run, in a folder that everybody may write to.
+pub fn for_everybody(folder: &Path) -> Result<PathBuf> {
+    let program = folder.join("tcpstall");
+    fs::copy(binary()?, &program)?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o777))?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    Ok(program)
 }
 
 /// The last lines of a log.

@@ -3,27 +3,20 @@
 use std::{
     collections::BTreeSet,
     fs,
-    os::unix::fs::PermissionsExt as _,
     process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
 
-use lab::{Direction, Fault, daemon};
+use lab::{Direction, Fault, Load, Options, daemon};
 use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::world::{World, all_quiet, it_works, own_machine, root};
+use crate::world::{SOON, World, all_quiet, it_works, own_machine, root};
 
-/// A copy of the program that everybody may run, in a folder that everybody may write to.
+/// A folder with a copy of the program that everybody may run.
 fn installed() -> TempDir {
     let folder = it_works(tempfile::tempdir().map_err(Into::into));
-    let program = folder.path().join("tcpstall");
-    it_works(
-        fs::copy(it_works(daemon::binary()), &program)
-            .and_then(|_| fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)))
-            .and_then(|()| fs::set_permissions(&program, fs::Permissions::from_mode(0o755)))
-            .map_err(Into::into),
-    );
+    it_works(daemon::for_everybody(folder.path()));
     folder
 }
 
@@ -175,6 +168,33 @@ fn what_is_not_needed_any_more_is_given_up() {
     let held = stalls.iter().filter(|stall| stall.process.is_some());
     assert!(held.count() > 0, "{stalls:?}");
     world.recovers(1);
+}
+
+#[test]
+fn with_two_capabilities_any_user_has_all_of_it() {
+    let Some(mut world) = World::new(2) else {
+        return;
+    };
+    world.traffic(0, 0..20, Load::STEADY);
+    world.traffic(1, 0..20, Load::STEADY);
+    world.watch_with(&Options {
+        rights: Some("+cap_38,+cap_39"),
+        ..Options::default()
+    });
+    world.all_ok();
+    world.break_(1, Fault::Blackhole(Direction::Both));
+    let status = world.is_blamed(1, "blackhole");
+    let upstream = status.upstream("provider-b").expect("it is listed");
+    let gateway = world.lab.upstreams[1].gateway.to_string();
+    assert_eq!(upstream.gateway, Some(gateway));
+    world.until(SOON, "who holds the connections is known", |_| {
+        let stalls = world.stalls(&["--upstream", "provider-b"]);
+        stalls.iter().any(|stall| stall.process.is_some())
+    });
+    let incidents = world.daemon().folder().join("state/incidents.jsonl");
+    assert!(incidents.exists(), "it keeps what happens");
+    world.recovers(1);
+    it_works(world.take_daemon().stop());
 }
 
 #[test]
