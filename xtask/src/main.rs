@@ -12,6 +12,7 @@ mod ci;
 mod command;
 mod demo;
 mod deny;
+mod fuzz;
 mod kernel;
 mod linker;
 mod packages;
@@ -47,6 +48,8 @@ enum Task {
     Test(test::Options),
     /// Run the laboratory on other kernels, in virtual machines
     TestVm(vm::Options),
+    /// Feed every parser of bytes from outside with what a fuzzer makes up
+    Fuzz(fuzz::Options),
     /// Formatting, lints on both sides, licences and advisories
     Check,
     /// Everything that continuous integration runs: check, then test
@@ -73,6 +76,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Demo(options) => demo::task(&options),
         Task::Test(options) => test::task(&options),
         Task::TestVm(options) => vm::task(&options),
+        Task::Fuzz(options) => fuzz::task(&options),
         Task::Check => check::task(),
         Task::Ci(options) => ci::task(&options),
         Task::Bench(subject) => bench::task(&subject),

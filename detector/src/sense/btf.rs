@@ -7,6 +7,8 @@
 //!
 //! **Invariant:** any bytes give a place or an error, never a panic.
 
+use std::collections::BTreeSet;
+
 /// What is wrong with the type information.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BtfError {
@@ -48,8 +50,10 @@ const KIND_DECL_TAG: u32 = 17;
 const KIND_TYPE_TAG: u32 = 18;
 const KIND_ENUM64: u32 = 19;
 
-/// Longest chain of typedefs and nested members that is followed.
+/// Longest chain of typedefs and arrays that is followed.
 const DEPTH: u32 = 32;
+/// Most anonymous types that are searched for one member.
+const NESTED: usize = 256;
 
 /// Type information, indexed by type.
 #[derive(Debug)]
@@ -120,8 +124,9 @@ impl Btf {
         let mut ty = self.find(name).ok_or_else(missing)?;
         let mut bits = 0;
         for member in members.split('.') {
-            let (place, next) = self.member(ty, member, DEPTH)?.ok_or_else(missing)?;
-            bits += place;
+            let found = self.member(ty, member, &mut BTreeSet::new())?;
+            let (place, next) = found.ok_or_else(missing)?;
+            bits = place.saturating_add(bits);
             ty = next;
         }
         let found = self.size(ty, DEPTH)?;
@@ -213,12 +218,19 @@ impl Btf {
         None
     }
 
-    /// Bit offset and type of a member; anonymous members are searched too.
-    fn member(&self, ty: Type, name: &str, depth: u32) -> Result<Option<(u32, Type)>, BtfError> {
-        let Some(ty) = self.bare(ty).filter(|_| depth > 0) else {
+    /// Bit offset and type of a member; anonymous members are searched too, each type once: one that
+    /// was searched before had nothing, and damaged information can hold a type within itself.
+    fn member(
+        &self,
+        ty: Type,
+        name: &str,
+        searched: &mut BTreeSet<usize>,
+    ) -> Result<Option<(u32, Type)>, BtfError> {
+        let Some(ty) = self.bare(ty) else {
             return Ok(None);
         };
-        if !matches!(ty.kind, KIND_STRUCT | KIND_UNION) {
+        let is_struct = matches!(ty.kind, KIND_STRUCT | KIND_UNION);
+        if !is_struct || searched.len() >= NESTED || !searched.insert(ty.at) {
             return Ok(None);
         }
         for index in 0..ty.members {
@@ -239,7 +251,7 @@ impl Btf {
                 return Ok((!is_bitfield).then_some((bits, inner)));
             }
             if label.is_empty()
-                && let Some((further, found)) = self.member(inner, name, depth - 1)?
+                && let Some((further, found)) = self.member(inner, name, searched)?
             {
                 return Ok(Some((bits.saturating_add(further), found)));
             }
@@ -323,6 +335,19 @@ mod tests {
         bytes.truncate(100_000);
         assert_eq!(Btf::parse(bytes).unwrap_err(), BtfError::Cut(100_000));
         assert_eq!(Btf::parse(b"hello".to_vec()).unwrap_err(), BtfError::NotBtf);
+    }
+
+    /// What has done harm once, and what fuzzing begins with.
+    #[test]
+    fn known_damage_is_read_in_no_time() {
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/btf");
+        let files = std::fs::read_dir(corpus).unwrap().flatten();
+        let files: Vec<_> = files.map(|it| std::fs::read(it.path()).unwrap()).collect();
+        assert!(files.len() > 1, "the one that hung is missing");
+        for bytes in files {
+            let btf = Btf::parse(bytes).unwrap();
+            let _ = crate::sense::offsets::checks(&btf);
+        }
     }
 
     proptest! {

@@ -2,28 +2,23 @@
 //!
 //! **Invariant:** turns netlink messages into inputs, keeps no opinion.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    time::Duration,
-};
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use anyhow::Context as _;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
-    link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
-    neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
+    neighbour::NeighbourMessage,
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteVia},
 };
 use rtnetlink::{Handle, MulticastGroup, packet_core::NetlinkPayload};
 
 mod addresses;
+mod known;
 mod routes;
 
-use self::addresses::Addresses;
-pub use self::{addresses::Moved, routes::Changes as RouteChanges};
-use crate::model::{IfIndex, Input, Interface, NetnsId, NextHop, Reachability, Sample};
+pub use self::{addresses::Moved, known::Known, routes::Changes as RouteChanges};
+use crate::model::{IfIndex, Input, NetnsId, NextHop, Sample};
 
 /// Longest wait for netlink's answers.
 pub const PATIENCE: Duration = Duration::from_secs(1);
@@ -34,18 +29,7 @@ pub struct Topology {
     handle: Handle,
     /// Changes; `None` stands for some that were lost.
     changes: BoxStream<'static, Option<RouteNetlinkMessage>>,
-    links: BTreeMap<IfIndex, Link>,
-    /// Routes that changed since it was last asked.
-    route_changes: RouteChanges,
-    addresses: Addresses,
-}
-
-/// A link as netlink tells it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Link {
-    interface: Interface,
-    controller: Option<IfIndex>,
-    is_vrf: bool,
+    known: Known,
 }
 
 impl Topology {
@@ -76,9 +60,7 @@ impl Topology {
             netns,
             handle,
             changes,
-            links: BTreeMap::new(),
-            route_changes: RouteChanges::default(),
-            addresses: Addresses::default(),
+            known: Known::new(netns),
         };
         let mut inputs = topology.read_links().await?;
         inputs.extend(topology.read_all_neighbours().await?);
@@ -92,53 +74,17 @@ impl Topology {
             tracing::warn!("too many changes of links, neighbours and routes at once: reading all");
             return Some(self.read_again().await);
         };
-        Some(match message {
-            RouteNetlinkMessage::NewLink(link) => self.link(&link),
-            RouteNetlinkMessage::DelLink(link) => {
-                let index = IfIndex(link.header.index);
-                self.links.remove(&index);
-                vec![Input::Interface(self.netns, index, None)]
-            }
-            RouteNetlinkMessage::NewNeighbour(neighbour) => {
-                self.note_address(&neighbour);
-                self.neighbour(&neighbour).into_iter().collect()
-            }
-            RouteNetlinkMessage::DelNeighbour(neighbour) => {
-                let hop = self.hop(&neighbour);
-                hop.map(|hop| Input::Neighbour(hop, None))
-                    .into_iter()
-                    .collect()
-            }
-            RouteNetlinkMessage::NewRoute(route) => self.note_route(&route, false),
-            RouteNetlinkMessage::DelRoute(route) => self.note_route(&route, true),
-            _ => Vec::new(),
-        })
+        Some(self.known.take(&message))
     }
 
     /// The routes that have changed since the last call.
     pub fn take_route_changes(&mut self) -> RouteChanges {
-        self.route_changes.take()
+        self.known.route_changes.take()
     }
 
     /// The neighbours that have moved to another hardware address since the last call.
     pub fn take_moved(&mut self) -> Vec<Moved> {
-        self.addresses.take()
-    }
-
-    fn note_address(&mut self, neighbour: &NeighbourMessage) {
-        if let Some(hop) = self.hop(neighbour) {
-            self.addresses.note(hop, neighbour);
-        }
-    }
-
-    /// A route is nothing to the engine: only what changed is remembered.
-    fn note_route(&mut self, route: &RouteMessage, removed: bool) -> Vec<Input> {
-        let links = &self.links;
-        self.route_changes.add(route, removed, |index| {
-            let link = links.get(&index);
-            link.map_or_else(|| format!("if{}", index.0), |it| it.interface.name.clone())
-        });
-        Vec::new()
+        self.known.addresses.take()
     }
 
     /// Asks how the neighbours behind `hops` are. Not every step towards "does not answer" is
@@ -197,7 +143,7 @@ impl Topology {
 
     /// Everything anew; links that are gone are reported as such.
     async fn read_again(&mut self) -> Vec<Input> {
-        let before = std::mem::take(&mut self.links);
+        let before = std::mem::take(&mut self.known.links);
         let read = async {
             let mut inputs = self.read_links().await?;
             inputs.extend(self.read_all_neighbours().await?);
@@ -207,13 +153,13 @@ impl Topology {
             Ok(Ok(mut inputs)) => {
                 let gone = before
                     .keys()
-                    .filter(|index| !self.links.contains_key(index));
+                    .filter(|index| !self.known.links.contains_key(index));
                 inputs.extend(gone.map(|index| Input::Interface(self.netns, *index, None)));
                 inputs
             }
             failed => {
                 tracing::warn!("links and neighbours cannot be read: {failed:?}");
-                self.links = before;
+                self.known.links = before;
                 Vec::new()
             }
         }
@@ -225,14 +171,14 @@ impl Topology {
             .context("cannot list links")?;
         let mut inputs = Vec::new();
         for link in &links {
-            inputs.extend(self.link(link));
+            inputs.extend(self.known.link(link));
         }
         Ok(inputs)
     }
 
     async fn read_all_neighbours(&mut self) -> anyhow::Result<Vec<Input>> {
         let (all, inputs) = self.read_neighbours().await?;
-        all.iter().for_each(|it| self.note_address(it));
+        all.iter().for_each(|it| self.known.note_address(it));
         Ok(inputs)
     }
 
@@ -240,91 +186,11 @@ impl Topology {
         let all: Vec<_> = collect(self.handle.neighbours().get().execute())
             .await
             .context("cannot list neighbours")?;
-        let inputs = all.iter().filter_map(|it| self.neighbour(it)).collect();
+        let inputs = all
+            .iter()
+            .filter_map(|it| self.known.neighbour(it))
+            .collect();
         Ok((all, inputs))
-    }
-
-    /// A link was added or changed; whoever names it as its VRF changes too.
-    fn link(&mut self, message: &LinkMessage) -> Vec<Input> {
-        let index = IfIndex(message.header.index);
-        let up = LinkFlags::Up | LinkFlags::LowerUp;
-        let mut link = Link {
-            interface: Interface {
-                up: message.header.flags.contains(up),
-                ..Interface::default()
-            },
-            controller: None,
-            is_vrf: false,
-        };
-        for attribute in &message.attributes {
-            match attribute {
-                LinkAttribute::IfName(name) => link.interface.name.clone_from(name),
-                LinkAttribute::IfAlias(alias) => link.interface.alias = Some(alias.clone()),
-                LinkAttribute::Controller(index) => link.controller = Some(IfIndex(*index)),
-                LinkAttribute::LinkInfo(infos) => {
-                    link.is_vrf = infos
-                        .iter()
-                        .any(|info| matches!(info, LinkInfo::Kind(InfoKind::Vrf)));
-                }
-                _ => {}
-            }
-        }
-        // Partial messages, such as those of bridges, do not carry the name.
-        if link.interface.name.is_empty() {
-            return Vec::new();
-        }
-        self.links.insert(index, link);
-        self.links
-            .iter()
-            .filter(|(other, link)| **other == index || link.controller == Some(index))
-            .map(|(other, link)| Input::Interface(self.netns, *other, Some(self.describe(link))))
-            .collect()
-    }
-
-    fn describe(&self, link: &Link) -> Interface {
-        let vrf = link
-            .controller
-            .and_then(|index| self.links.get(&index))
-            .filter(|controller| controller.is_vrf)
-            .map(|controller| controller.interface.name.clone());
-        Interface {
-            vrf,
-            ..link.interface.clone()
-        }
-    }
-
-    fn hop(&self, message: &NeighbourMessage) -> Option<NextHop> {
-        let gateway = message
-            .attributes
-            .iter()
-            .find_map(|attribute| match attribute {
-                NeighbourAttribute::Destination(NeighbourAddress::Inet(ip)) => {
-                    Some(IpAddr::V4(*ip))
-                }
-                NeighbourAttribute::Destination(NeighbourAddress::Inet6(ip)) => {
-                    Some(IpAddr::V6(*ip))
-                }
-                _ => None,
-            })?;
-        let interface = IfIndex(message.header.ifindex);
-        Some(NextHop {
-            netns: self.netns,
-            interface,
-            gateway: Some(gateway),
-        })
-    }
-
-    fn neighbour(&self, message: &NeighbourMessage) -> Option<Input> {
-        let reachability = match message.header.state {
-            NeighbourState::Incomplete | NeighbourState::Failed => Some(Reachability::Silent),
-            NeighbourState::Reachable | NeighbourState::Permanent | NeighbourState::Noarp => {
-                Some(Reachability::Answers)
-            }
-            // Not asked lately, or being asked: nothing is known yet.
-            _ => None,
-        };
-        self.hop(message)
-            .map(|hop| Input::Neighbour(hop, reachability))
     }
 }
 
