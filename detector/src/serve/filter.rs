@@ -114,8 +114,9 @@ mod span {
         span: &Option<Duration>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        let span = span.unwrap_or_default();
-        serializer.serialize_str(&format!("{}ns", span.as_nanos()))
+        // As nanoseconds alone long ones would not be understood again.
+        let span = jiff::SignedDuration::try_from(span.unwrap_or_default());
+        serializer.collect_str(&span.unwrap_or(jiff::SignedDuration::MAX))
     }
 
     pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(

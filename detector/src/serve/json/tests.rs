@@ -88,6 +88,14 @@ fn a_filter_survives_the_way_to_the_daemon() {
     };
     let query = serde_urlencoded::to_string(&filter).expect("a query");
     assert_eq!(serde_urlencoded::from_str::<Filter>(&query), Ok(filter));
+    for seconds in [0, 1, 1 << 40, i64::MAX.unsigned_abs()] {
+        let filter = Filter {
+            min_age: Some(std::time::Duration::new(seconds, 999_999_999)),
+            ..Filter::default()
+        };
+        let query = serde_urlencoded::to_string(&filter).expect("a query");
+        assert_eq!(serde_urlencoded::from_str::<Filter>(&query), Ok(filter));
+    }
     assert_eq!(
         serde_urlencoded::to_string(Filter::default()).as_deref(),
         Ok("")
