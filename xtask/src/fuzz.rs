@@ -5,7 +5,7 @@
 
 use std::fs;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use clap::Args;
 
 use crate::{
@@ -42,15 +42,6 @@ pub(crate) struct Options {
     /// Seconds for each
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            targets: Vec::new(),
-            seconds: 10,
-        }
-    }
 }
 
 /// `cargo xtask fuzz`
@@ -106,7 +97,6 @@ fn host() -> Result<String> {
     let version = command("rustc").arg("-vV").read()?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
     let host = host.context("rustc does not say for which machine it builds")?;
-    ensure!(!host.is_empty(), "rustc builds for no machine");
     Ok(host.to_owned())
 }
 
