@@ -22,6 +22,8 @@ mod judge;
 mod quiet;
 #[path = "bench/report.rs"]
 mod report;
+#[path = "bench/soak.rs"]
+mod soak;
 
 /// Measure tcpstall, in a laboratory of network namespaces (needs root) or in virtual time
 #[derive(Debug, Parser)]
@@ -44,6 +46,8 @@ enum Subject {
     Judge(judge::Options),
     /// No false alarm under churn, loss, idle connections and slow readers
     Quiet(quiet::Options),
+    /// Churn, faults and containers from a seed, checked against `ss`; the daemon must not grow
+    Soak(soak::Options),
     /// Holds idle connections for `idle`, in a process with descriptors of its own
     #[command(hide = true)]
     Hold(holder::Options),
@@ -69,6 +73,7 @@ fn measure(subject: &Subject) -> Result<bool> {
         Subject::Idle(options) => idle::run(options),
         Subject::Judge(options) => judge::run(options),
         Subject::Quiet(options) => quiet::run(options),
+        Subject::Soak(options) => soak::run(options),
         Subject::Hold(options) => holder::run(options).map(|()| true),
     }
 }

@@ -6,6 +6,8 @@
 
 #[path = "lab/client.rs"]
 mod client;
+#[path = "lab/container.rs"]
+pub mod container;
 #[path = "lab/daemon.rs"]
 pub mod daemon;
 #[path = "lab/distance.rs"]
@@ -36,6 +38,7 @@ pub mod status;
 #[path = "lab/traffic.rs"]
 pub mod traffic;
 
+pub use container::{Attachment, Container};
 pub use daemon::{Daemon, Options};
 pub use distance::Distance;
 pub use fault::{Direction, Fault, Only};

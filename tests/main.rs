@@ -9,6 +9,8 @@
 mod cli;
 #[path = "laboratory/configuration.rs"]
 mod configuration;
+#[path = "laboratory/containers.rs"]
+mod containers;
 #[path = "laboratory/distance.rs"]
 mod distance;
 #[path = "laboratory/exclusions.rs"]
@@ -29,6 +31,8 @@ mod life;
 mod old;
 #[path = "laboratory/overflow.rs"]
 mod overflow;
+#[path = "laboratory/polling.rs"]
+mod polling;
 #[path = "laboratory/recording.rs"]
 mod recording;
 #[path = "laboratory/rubbish.rs"]

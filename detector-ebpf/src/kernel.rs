@@ -14,7 +14,7 @@ use aya_ebpf::{
     Global,
     helpers::{
         bpf_get_socket_cookie, bpf_jiffies64, bpf_ktime_get_ns, bpf_probe_read_kernel,
-        bpf_seq_write, bpf_skc_to_tcp_sock,
+        bpf_seq_write, bpf_skc_to_tcp_sock, bpf_sock_from_file,
     },
 };
 use detector_ebpf::{
@@ -29,6 +29,7 @@ static OFFSETS: Global<Offsets> = Global::new(Offsets::ABSENT);
 #[unsafe(no_mangle)]
 static SETTINGS: Global<Settings> = Global::new(Settings {
     netns: 0,
+    other_netns: 0,
     active_jiffies: 0,
     samples_per_destination: 0,
     report_timeouts: 0,
@@ -129,57 +130,66 @@ struct IterMeta {
     session: u64,
 }
 
-/// One walk of the iterator, at one socket.
+/// A walk, as its reader sees it.
 #[derive(Clone, Copy)]
-pub(crate) struct Walk(*const IterContext);
+pub(crate) struct Walk(*const IterMeta);
 
 impl Walk {
-    #[inline(always)]
-    pub(crate) fn new(context: *const IterContext) -> Self {
-        Self(context)
-    }
-
     /// Differs between walks.
     #[inline(always)]
     pub(crate) fn session(self) -> u64 {
-        // SAFETY: the verifier checks accesses to the context; `meta` is never null.
-        unsafe { (*(*self.0).meta).session }
-    }
-
-    /// The connection that the walk is at, also one that we are opening; `None` at the end and for
-    /// what is not a connection.
-    #[inline(always)]
-    pub(crate) fn connection(self) -> Option<Sock> {
-        // SAFETY: as above.
-        let common = unsafe { (*self.0).sk_common };
-        if common.is_null() {
-            return None;
-        }
-        // Requests and time-wait entries are smaller than a socket: look before casting.
-        let state = load!(common, state as u8);
-        if state != SYN_SENT && !past_handshake(state) {
-            return None;
-        }
-        Sock::from_common(common)
+        // SAFETY: the verifier checks accesses to what the context points to; it is never null.
+        unsafe { (*self.0).session }
     }
 
     /// Appends a record to what the daemon reads; `false` when there is no room: the kernel then
     /// shows the same socket again.
     #[inline(always)]
-    pub(crate) fn write(self, raw: *const RawSock) -> bool {
-        // SAFETY: the verifier checks accesses to the context.
-        append(unsafe { (*self.0).meta }, raw)
+    pub(crate) fn write<T>(self, raw: *const T) -> bool {
+        // SAFETY: the verifier checks the buffer and its length; `meta` is never null.
+        unsafe {
+            let seq = (*self.0).seq;
+            bpf_seq_write(seq.cast(), raw.cast_mut().cast(), size_of::<T>() as u32) == 0
+        }
     }
 }
 
-/// Appends a record to what the reader of a walk reads; `false` when there is no room.
-#[inline(always)]
-fn append<T>(meta: *const IterMeta, raw: *const T) -> bool {
-    // SAFETY: the verifier checks the buffer and its length; `meta` is never null.
-    unsafe {
-        let seq = (*meta).seq;
-        bpf_seq_write(seq.cast(), raw.cast_mut().cast(), size_of::<T>() as u32) == 0
+/// One walk over the connections of a network namespace, at one socket.
+#[derive(Clone, Copy)]
+pub(crate) struct Connections(*const IterContext);
+
+impl Connections {
+    #[inline(always)]
+    pub(crate) fn new(context: *const IterContext) -> Self {
+        Self(context)
     }
+
+    #[inline(always)]
+    pub(crate) fn walk(self) -> Walk {
+        // SAFETY: the verifier checks accesses to the context.
+        Walk(unsafe { (*self.0).meta })
+    }
+
+    /// The connection that the walk is at; `None` at the end and for what is not one.
+    #[inline(always)]
+    pub(crate) fn connection(self) -> Option<Sock> {
+        // SAFETY: as above.
+        connection(unsafe { (*self.0).sk_common })
+    }
+}
+
+/// A connection, also one that we are opening; `None` for what is not one.
+#[inline(always)]
+fn connection(common: *const u8) -> Option<Sock> {
+    if common.is_null() {
+        return None;
+    }
+    // Requests and time-wait entries are smaller than a socket: look before casting.
+    let state = load!(common, state as u8);
+    if state != SYN_SENT && !past_handshake(state) {
+        return None;
+    }
+    Sock::from_common(common)
 }
 
 /// What the program of the walk over open files is called with: `struct bpf_iter__task_file`,
@@ -202,6 +212,29 @@ impl Files {
         Self(context)
     }
 
+    #[inline(always)]
+    pub(crate) fn walk(self) -> Walk {
+        // SAFETY: the verifier checks accesses to the context.
+        Walk(unsafe { (*self.0).meta })
+    }
+
+    /// The connection behind the file that the walk is at; `None` at the end and for other files.
+    #[inline(always)]
+    pub(crate) fn connection(self) -> Option<Sock> {
+        // SAFETY: as above.
+        let file = unsafe { (*self.0).file };
+        if file.is_null() {
+            return None;
+        }
+        // SAFETY: a file that the verifier knows; null for what is not a socket.
+        let socket = unsafe { bpf_sock_from_file(file.cast_mut().cast()) };
+        let socket = socket.cast::<u8>().cast_const();
+        if socket.is_null() {
+            return None;
+        }
+        connection(follow!(socket, socket_sk))
+    }
+
     /// Inode of the socket that the walk is at; `None` at the end and for other files.
     #[inline(always)]
     pub(crate) fn socket(self) -> Option<u64> {
@@ -219,9 +252,9 @@ impl Files {
 
     /// Appends that the process which has the file open holds the socket.
     #[inline(always)]
-    pub(crate) fn write(self, inode: u64) {
+    pub(crate) fn write_holder(self, inode: u64) {
         // SAFETY: as above.
-        let (meta, task) = unsafe { ((*self.0).meta, (*self.0).task) };
+        let task = unsafe { (*self.0).task };
         if task.is_null() {
             return;
         }
@@ -231,7 +264,7 @@ impl Files {
             reserved: 0,
         };
         // Without room the kernel shows the same file again.
-        append(meta, &raw const holder);
+        self.walk().write(&raw const holder);
     }
 }
 
@@ -464,12 +497,18 @@ impl Sock {
         out.hole = u8::from(self.hole());
         out.reserved = [0; 3];
         out.head_len = self.head_len();
+        self.addresses(&mut out.local, &mut out.remote);
+    }
+
+    /// Its two addresses, into places that are aligned to eight.
+    #[inline(always)]
+    pub(crate) fn addresses(self, local: &mut [u8; 16], remote: &mut [u8; 16]) {
         if self.is_ipv4() {
-            write_mapped(&mut out.local, load!(sk, local4 as u32));
-            write_mapped(&mut out.remote, load!(sk, remote4 as u32));
+            write_mapped(local, load!(self.0, local4 as u32));
+            write_mapped(remote, load!(self.0, remote4 as u32));
         } else {
-            self.copy6(offset!(local6), &mut out.local);
-            self.copy6(offset!(remote6), &mut out.remote);
+            self.copy6(offset!(local6), local);
+            self.copy6(offset!(remote6), remote);
         }
     }
 

@@ -13,6 +13,9 @@ pub const RING_BYTES: u32 = 1 << 20;
 /// Next hops that one sweep can tell apart; connections of further ones are counted under
 /// [`Counter::NextHopsFull`].
 pub const MAX_NEXT_HOPS: u32 = 4096;
+/// Pairs of addresses of other network namespaces that one sweep can tell apart; connections of
+/// further ones are counted under [`Counter::FlowsFull`].
+pub const MAX_FLOWS: u32 = 16384;
 /// Destinations for which a sweep remembers how many samples it has sent. When it forgets some,
 /// more samples than needed are sent: a cost, never an error.
 pub const MAX_DESTINATIONS: u32 = 16384;
@@ -31,6 +34,10 @@ pub const KIND_ACTIVE: u8 = 1;
 pub const KIND_TIMEOUT: u8 = 2;
 /// A [`RawSock`] of a connection that ended while it looked wrong.
 pub const KIND_CLOSED: u8 = 3;
+
+/// The loopback interface has this index in every network namespace (`include/net/flow.h`,
+/// `LOOPBACK_IFINDEX`).
+pub const LOOPBACK: u32 = 1;
 
 /// [`RawSock::gateway_family`]: the destination is on the link, there is no gateway.
 pub const GATEWAY_ON_LINK: u16 = 0;
@@ -180,6 +187,31 @@ pub struct RawNextHop {
 }
 const _: () = assert!(size_of::<RawNextHop>() == 28);
 
+/// Two addresses that connections of another network namespace are between: the key under which a
+/// sweep counts those, since their own next hop does not say through what they leave this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C, align(8))]
+#[cfg_attr(
+    feature = "user",
+    derive(
+        zerocopy::FromBytes,
+        zerocopy::IntoBytes,
+        zerocopy::Immutable,
+        zerocopy::KnownLayout
+    )
+)]
+pub struct RawFlow {
+    /// See [`RawSock::local`].
+    pub local: [u8; 16],
+    /// See [`RawSock::remote`].
+    pub remote: [u8; 16],
+    /// Where its own namespace sends it.
+    pub next_hop: RawNextHop,
+    /// Zero: the size is a multiple of eight.
+    pub reserved: u32,
+}
+const _: () = assert!(size_of::<RawFlow>() == 64);
+
 /// What one sweep counted at one next hop. Every connection past the handshake is in exactly one of
 /// the first five, and [`RawCounts::suspicious`] ones are also written out. The programs count by
 /// place: the order is [`Column`]'s.
@@ -324,17 +356,21 @@ pub enum Counter {
     RingFull = 0,
     /// A connection could not be counted because the table of next hops is full.
     NextHopsFull = 1,
+    /// A connection could not be counted because the table of flows is full.
+    FlowsFull = 2,
 }
 /// Number of [`Counter`]s.
-pub const COUNTERS: u32 = 2;
+pub const COUNTERS: u32 = 3;
 
 /// What the daemon tells the programs at load time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 #[cfg_attr(feature = "user", derive(zerocopy::IntoBytes, zerocopy::Immutable))]
 pub struct Settings {
-    /// Only connections of this network namespace are reported (`ns.inum`).
+    /// The daemon's network namespace (`ns.inum`).
     pub netns: u32,
+    /// 1 when connections of other network namespaces are reported, too.
+    pub other_netns: u32,
     /// A connection that sent data within this many jiffies is at work.
     pub active_jiffies: u32,
     /// How many samples a sweep sends for each destination.
@@ -363,7 +399,7 @@ pub struct Settings {
     /// And so many bytes have come since the connection began.
     pub stream_bytes: u32,
 }
-const _: () = assert!(size_of::<Settings>() == 56);
+const _: () = assert!(size_of::<Settings>() == 60);
 
 macro_rules! offsets {
     ($($(#[$doc:meta])* $name:ident: $width:literal $path:literal $(| $more:literal)*;)*) => {
@@ -440,6 +476,8 @@ offsets! {
     err_soft: 4 "sock.sk_err_soft";
     /// The socket's face towards processes.
     socket: 8 "sock.sk_socket";
+    /// The socket itself, as the face sees it.
+    socket_sk: 8 "socket.sk";
     /// Its file.
     socket_file: 8 "socket.file";
     /// The file's inode.
@@ -545,6 +583,6 @@ mod pod {
             unsafe impl aya::Pod for $ty where $ty: $bound {}
         )*};
     }
-    pod!(zerocopy::FromBytes: super::RawSock, super::RawNextHop, super::RawCounts);
+    pod!(zerocopy::FromBytes: super::RawSock, super::RawNextHop, super::RawFlow, super::RawCounts);
     pod!(zerocopy::IntoBytes: super::Settings, super::Offsets);
 }

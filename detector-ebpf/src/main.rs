@@ -1,4 +1,4 @@
-//! The kernel programs: two that announce trouble, one that walks all connections, and one that looks
+//! The kernel programs: two that announce trouble, two that walk all connections, and one that looks
 //! for the processes which hold those in trouble.
 //!
 //! **Invariant:** read, count, emit; never judge. None of them is on a path that packets take
@@ -15,11 +15,11 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::debug;
 use detector_ebpf::{
-    COUNTERS, Column, Counter, KIND_ACTIVE, KIND_CLOSED, KIND_SUSPICIOUS, KIND_TIMEOUT,
-    MAX_DESTINATIONS, MAX_NEXT_HOPS, MAX_STREAMS, MAX_WANTED, RING_BYTES, RawCounts,
-    RawDestination, RawNextHop, RawSampled, RawSock, RawStream,
+    COUNTERS, Column, Counter, KIND_ACTIVE, KIND_CLOSED, KIND_SUSPICIOUS, KIND_TIMEOUT, LOOPBACK,
+    MAX_DESTINATIONS, MAX_FLOWS, MAX_NEXT_HOPS, MAX_STREAMS, MAX_WANTED, RING_BYTES, RawCounts,
+    RawDestination, RawFlow, RawNextHop, RawSampled, RawSock, RawStream,
 };
-use kernel::{FileContext, Files, IterContext, Sock, Vitals, Walk, setting};
+use kernel::{Connections, FileContext, Files, IterContext, Sock, Vitals, Walk, setting};
 
 /// `ICSK_TIME_PROBE0`, `include/net/inet_connection_sock.h`.
 const TIMER_PROBE: u8 = 3;
@@ -30,6 +30,8 @@ static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 static COUNTER: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
 #[map]
 static NEXT_HOPS: HashMap<RawNextHop, RawCounts> = HashMap::with_max_entries(MAX_NEXT_HOPS, 0);
+#[map]
+static FLOWS: HashMap<RawFlow, RawCounts> = HashMap::with_max_entries(MAX_FLOWS, 0);
 #[map]
 static SAMPLED: LruHashMap<RawDestination, RawSampled> =
     LruHashMap::with_max_entries(MAX_DESTINATIONS, 0);
@@ -77,12 +79,30 @@ fn on_destroy(ctx: BtfTracePointContext) -> Option<()> {
     emit(sock, KIND_CLOSED, 0, 0)
 }
 
-/// The walk over all connections of a network namespace.
+/// The walk over all connections of the daemon's network namespace.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/tcp")]
 #[expect(unsafe_code, reason = "aya-ebpf has no macro for iterators")]
 fn sweep(context: *const IterContext) -> i32 {
-    let _ = visit(Walk::new(context));
+    let connections = Connections::new(context);
+    if let Some(sock) = connections.connection() {
+        let _ = visit(connections.walk(), sock, false);
+    }
+    0
+}
+
+/// The walk over the connections of all other network namespaces that a process holds open. It needs
+/// no right to enter them. A connection that several processes hold comes several times.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+#[expect(unsafe_code, reason = "aya-ebpf has no macro for iterators")]
+fn sweep_others(context: *const FileContext) -> i32 {
+    let files = Files::new(context);
+    if let Some(sock) = files.connection()
+        && sock.netns() != setting!(netns)
+    {
+        let _ = visit(files.walk(), sock, true);
+    }
     0
 }
 
@@ -95,14 +115,13 @@ fn holders(context: *const FileContext) -> i32 {
     if let Some(inode) = files.socket()
         && WANTED.get_ptr(inode).is_some()
     {
-        files.write(inode);
+        files.write_holder(inode);
     }
     0
 }
 
 #[inline(always)]
-fn visit(walk: Walk) -> Option<()> {
-    let sock = walk.connection()?;
+fn visit(walk: Walk, sock: Sock, elsewhere: bool) -> Option<()> {
     if sock.is_opening() && u32::from(sock.timeouts()) < setting!(handshake_timeouts) {
         return None;
     }
@@ -113,8 +132,12 @@ fn visit(walk: Walk) -> Option<()> {
         gateway_family: 0,
     };
     sock.next_hop(&mut next_hop);
+    if stays_elsewhere(&next_hop) {
+        return None;
+    }
     if sock.is_opening() {
-        kernel::increment(counts(&next_hop)?, Column::Handshakes);
+        let counts = counts(sock, &next_hop, elsewhere)?;
+        kernel::increment(counts, Column::Handshakes);
         return Some(());
     }
     let vitals = sock.vitals();
@@ -127,12 +150,18 @@ fn visit(walk: Walk) -> Option<()> {
         Column::Busy | Column::AppLimited => sample(walk, sock, &next_hop)?,
         _ => {}
     }
-    let counts = counts(&next_hop)?;
+    let counts = counts(sock, &next_hop, elsewhere)?;
     kernel::increment(counts, place);
     if let Some(hearing) = hearing(sock, &vitals, now) {
         kernel::increment(counts, hearing);
     }
     Some(())
+}
+
+/// Whether it never leaves another network namespace.
+#[inline(always)]
+fn stays_elsewhere(next_hop: &RawNextHop) -> bool {
+    next_hop.ifindex == LOOPBACK && next_hop.netns != setting!(netns)
 }
 
 /// The one of the first five columns of [`RawCounts`] that a connection belongs to: what it sends
@@ -294,17 +323,32 @@ fn write(walk: Walk, sock: Sock, kind: u8, next_hop: &RawNextHop) -> Option<()> 
     walk.write(record).then_some(())
 }
 
-/// The counts of a next hop.
+/// The counts that a connection belongs to: those of its next hop, or elsewhere of its addresses.
 #[inline(always)]
-fn counts(next_hop: &RawNextHop) -> Option<*mut RawCounts> {
-    if let Some(counts) = NEXT_HOPS.get_ptr_mut(next_hop) {
+fn counts(sock: Sock, next_hop: &RawNextHop, elsewhere: bool) -> Option<*mut RawCounts> {
+    if !elsewhere {
+        return entry(&NEXT_HOPS, next_hop, Counter::NextHopsFull);
+    }
+    let mut flow = RawFlow {
+        local: [0; 16],
+        remote: [0; 16],
+        next_hop: *next_hop,
+        reserved: 0,
+    };
+    sock.addresses(&mut flow.local, &mut flow.remote);
+    entry(&FLOWS, &flow, Counter::FlowsFull)
+}
+
+#[inline(always)]
+fn entry<K>(map: &HashMap<K, RawCounts>, key: &K, full: Counter) -> Option<*mut RawCounts> {
+    if let Some(counts) = map.get_ptr_mut(key) {
         return Some(counts);
     }
-    if NEXT_HOPS.insert(next_hop, RawCounts::ZERO, 0).is_err() {
-        bump(Counter::NextHopsFull);
+    if map.insert(key, RawCounts::ZERO, 0).is_err() {
+        bump(full);
         return None;
     }
-    NEXT_HOPS.get_ptr_mut(next_hop)
+    map.get_ptr_mut(key)
 }
 
 #[inline(always)]
@@ -316,7 +360,8 @@ fn emit(sock: Sock, kind: u8, head_len: u32, err: i32) -> Option<()> {
         gateway_family: 0,
     };
     sock.next_hop(&mut next_hop);
-    if next_hop.netns != setting!(netns) {
+    let other = next_hop.netns != setting!(netns);
+    if other && (setting!(other_netns) == 0 || stays_elsewhere(&next_hop)) {
         return None;
     }
     let Some(mut record) = EVENTS.reserve::<RawSock>(0) else {

@@ -1,15 +1,11 @@
 //! The loop: wait, feed the engine, publish what it says. Decides nothing.
 
-use std::{
-    collections::BTreeMap, fs::File, net::SocketAddr, path::Path, sync::Arc, time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
-use detector_ebpf::Counter;
 use jiff::Timestamp;
 use tokio::{
-    io::unix::AsyncFd,
     signal::unix::{Signal, SignalKind, signal},
     sync::{broadcast, watch},
     task::{JoinError, JoinHandle},
@@ -19,33 +15,36 @@ use crate::{
     clock,
     config::{Config, Source},
     engine::{self, Engine},
-    model::{ConnectionId, Input, Retries, State, Sweep, Transition},
+    model::{ConnectionId, Input, Retries, State, Transition},
     sense::{
-        Check, decode, doctor,
+        Check, Sensor, decode,
         owners::{self, Owner},
-        programs::{self, Programs, Sizes},
-        retries,
-        sweep::{Cost, Sweeper},
+        programs, retries,
+        sweep::Cost,
         topology::{PATIENCE, Topology},
     },
     serve::{self, Board, Facts, Published, Recordings, json, metrics::Metrics},
-    state_dir, sys,
+    state_dir,
     time::Time,
 };
 
 mod baselines;
+mod elsewhere;
 mod holders;
 mod incidents;
 mod manager;
 mod notice;
 mod pace;
 mod rights;
+mod sensors;
 mod suspend;
 
 use baselines::Baselines;
+use elsewhere::Elsewhere;
 use holders::Owners;
 use incidents::Incidents;
 use manager::Manager;
+use sensors::{Events, Read, Sensors};
 use suspend::Suspend;
 
 /// Events of which subscribers may be behind.
@@ -63,17 +62,17 @@ const EVENTS_AT_ONCE: usize = 4096;
 ///
 /// # Errors
 /// What keeps it from starting, and what to do.
-pub fn run(config: Config, source: &Source) -> anyhow::Result<()> {
+pub fn run(config: Config, source: &Source, sensor: Sensor) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let result = runtime.block_on(start(config, source));
+    let result = runtime.block_on(start(config, source, sensor));
     // A walk that is still being read must not hold up the end.
     runtime.shutdown_timeout(Duration::from_secs(1));
     result
 }
 
-async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
+async fn start(config: Config, source: &Source, sensor: Sensor) -> anyhow::Result<()> {
     let started_at = clock::wall();
     // Before anything is left behind that an early end would have to clean up.
     let mut signals = Signals::listen()?;
@@ -82,24 +81,8 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
     let listener = serve::bind_metrics(config.metrics_address).await?;
     let metrics_address = listener.local_addr()?;
 
-    let host = doctor::inspect()?;
-    let log_level = if tracing::enabled!(target: "tcpstall_ebpf", tracing::Level::DEBUG) {
-        4
-    } else {
-        0
-    };
-    let (mut programs, outlets, taken) = Programs::load(
-        &host.offsets,
-        &host.settings,
-        &Sizes::default(),
-        log_level,
-        &mut |program, log| keep_verifier_log(&config.state_dir, program, log),
-    )?;
-    sys::give_memory_back();
-    if log_level > 0 {
-        forward_kernel_log(&mut programs)?;
-    }
-    let events = sys::ring(outlets.events)?;
+    let hz = clock::jiffies_per_second();
+    let opened = sensors::open(sensor, hz, &config.state_dir)?;
     let folders = [Some(config.state_dir.as_path()), config.socket.parent()];
     let folders: Vec<_> = folders.into_iter().flatten().collect();
     if let Err(error) = state_dir::make(&config.state_dir) {
@@ -108,7 +91,7 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
     }
     let given_up = rights::give_up(&folders)?;
     let (incidents, shown) = Incidents::open(&config.state_dir);
-    let (topology, interfaces) = Topology::open(host.netns).await?;
+    let (topology, interfaces) = Topology::open(opened.netns).await?;
 
     let (latest, board) = watch::channel(None);
     let board = Board {
@@ -122,22 +105,21 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
         engine: Engine::new(settings(&config), clock::now()),
         budget: config.detect.sweep_budget,
         config,
-        hz: host.hz,
+        hz,
         board: board.clone(),
         latest,
-        programs,
-        sweeper: Some(Sweeper::new(outlets.next_hops, host.hz)),
+        elsewhere: Elsewhere::new(opened.netns, opened.sensors.lack_routes()),
+        sensors: opened.sensors,
         cost: None,
         swept_at: clock::now(),
         owners: Owners::default(),
         started_at,
         metrics_address,
-        retries: retries::read(host.hz),
-        checks: [host.checks, taken, given_up].concat(),
+        retries: retries::read(hz),
+        checks: [opened.checks, given_up].concat(),
         reload: (true, started_at),
         host_name: host_name(),
         published_at: clock::now(),
-        overflowed: false,
         searchless: false,
         suspend: Suspend::new(clock::asleep()),
         incidents,
@@ -155,7 +137,7 @@ async fn start(config: Config, source: &Source) -> anyhow::Result<()> {
         )
     };
     let result = tokio::select! {
-        result = daemon.turn(events, topology, source, &mut signals) => result,
+        result = daemon.turn(opened.events, topology, source, &mut signals) => result,
         _ = api => Ok(()),
     };
     let learned = daemon.baselines.news(&daemon.engine);
@@ -188,12 +170,11 @@ struct Daemon {
     hz: u64,
     board: Board,
     latest: watch::Sender<Option<Arc<Published>>>,
-    programs: Programs,
-    /// Away while a walk is being read.
-    sweeper: Option<Sweeper>,
+    sensors: Sensors,
     cost: Option<Cost>,
     swept_at: Time,
     owners: Owners,
+    elsewhere: Elsewhere,
     started_at: Timestamp,
     metrics_address: SocketAddr,
     retries: Retries,
@@ -201,7 +182,6 @@ struct Daemon {
     reload: (bool, Timestamp),
     host_name: String,
     published_at: Time,
-    overflowed: bool,
     /// Holders could not be looked for, and that was said.
     searchless: bool,
     suspend: Suspend,
@@ -210,26 +190,23 @@ struct Daemon {
     manager: Manager,
 }
 
-/// What the thread that reads a walk brings back.
-type Read = (Sweeper, anyhow::Result<(Sweep, Cost)>);
-
 /// What the thread that looks for holders brings back.
 type Found = anyhow::Result<BTreeMap<u64, Owner>>;
 
 impl Daemon {
     async fn turn(
         &mut self,
-        mut events: AsyncFd<RingBuf<MapData>>,
+        mut events: Events,
         mut topology: Topology,
         source: &Source,
         signals: &mut Signals,
     ) -> anyhow::Result<()> {
-        let mut walk: Option<JoinHandle<Read>> = Some(self.begin_walk()?);
+        let mut walk: Option<JoinHandle<Read>> = Some(self.begin_sweep()?);
         let mut search: Option<JoinHandle<Found>> = None;
         loop {
             let wake = self.next_wake(walk.is_some());
             tokio::select! {
-                guard = events.readable_mut() => {
+                guard = events.readable() => {
                     let mut guard = guard?;
                     if self.take_events(guard.get_inner_mut()) {
                         guard.clear_ready();
@@ -237,7 +214,7 @@ impl Daemon {
                 }
                 read = finished(&mut walk) => {
                     walk = None;
-                    self.end_walk(read?, &topology).await;
+                    self.end_sweep(read?, &topology).await;
                     if search.is_none() {
                         search = self.begin_search();
                     }
@@ -248,6 +225,9 @@ impl Daemon {
                 }
                 inputs = topology.next() => {
                     let inputs = inputs.context("netlink has ended; restart the daemon")?;
+                    if topology.take_rerouted() {
+                        self.elsewhere.rerouted();
+                    }
                     inputs.into_iter().for_each(|input| self.feed(input));
                     self.incidents.routes(clock::now(), topology.take_route_changes());
                     self.incidents.moved(clock::now(), &topology.take_moved());
@@ -255,7 +235,7 @@ impl Daemon {
                 () = tokio::time::sleep(wake) => {
                     self.feed(Input::Tick);
                     if walk.is_none() && clock::now() >= self.due() {
-                        walk = Some(self.begin_walk()?);
+                        walk = Some(self.begin_sweep()?);
                     }
                 }
                 _ = signals.hangup.recv() => self.reload(source),
@@ -277,6 +257,11 @@ impl Daemon {
             let input = decode::event(&record, self.hz);
             drop(record);
             match input {
+                Ok(Input::Timeout(sample)) => {
+                    if let Some(sample) = self.elsewhere.place(sample) {
+                        self.feed(Input::Timeout(sample));
+                    }
+                }
                 Ok(input) => self.feed(input),
                 Err(error) => tracing::warn!("an event is dropped: {error}"),
             }
@@ -327,7 +312,7 @@ impl Daemon {
     fn publish(&mut self, now: Time) {
         self.published_at = now;
         let snapshot = self.engine.snapshot(now);
-        let lost = self.programs.counter(Counter::RingFull);
+        let lost = self.sensors.lost();
         self.board.metrics.events_lost(lost);
         let owners = snapshot
             .stalls
@@ -375,14 +360,9 @@ impl Daemon {
         wake.map_or(Duration::from_secs(1), |time| time.since(now))
     }
 
-    /// Opens a walk and reads it on a thread of its own.
-    fn begin_walk(&mut self) -> anyhow::Result<JoinHandle<Read>> {
-        let mut sweeper = self.sweeper.take().context("two walks at once")?;
-        let walk: anyhow::Result<File> = self.programs.open_sweep();
-        Ok(tokio::task::spawn_blocking(move || {
-            let read = walk.and_then(|walk| sweeper.read(walk));
-            (sweeper, read)
-        }))
+    fn begin_sweep(&mut self) -> anyhow::Result<JoinHandle<Read>> {
+        let others = self.sensors.see_others() && self.elsewhere.look(clock::now());
+        self.sensors.begin_sweep(others)
     }
 
     /// Looks for the holders of connections in trouble, on a thread of its own: there can be many
@@ -392,7 +372,7 @@ impl Daemon {
         if wanted.is_empty() {
             return None;
         }
-        let walk = self.programs.open_holders(&wanted);
+        let walk = self.sensors.open_holders(&wanted)?;
         Some(tokio::task::spawn_blocking(move || owners::read(walk?)))
     }
 
@@ -410,18 +390,21 @@ impl Daemon {
         self.publish(clock::now());
     }
 
-    async fn end_walk(&mut self, (sweeper, read): Read, topology: &Topology) {
-        self.sweeper = Some(sweeper);
+    async fn end_sweep(&mut self, (reader, read): Read, topology: &Topology) {
+        self.sensors.end_sweep(reader);
         self.swept_at = clock::now();
         match read {
-            Ok((sweep, cost)) => {
+            Ok((seen, cost)) => {
                 self.cost = Some(cost);
                 self.board.metrics.sweep(cost.wall);
-                self.warn_of_overflow();
-                let looked = tokio::time::timeout(PATIENCE, self.look_around(topology)).await;
-                if looked.is_err() {
+                let look = async {
+                    self.elsewhere.ask(topology, &seen).await;
+                    self.look_around(topology).await;
+                };
+                if tokio::time::timeout(PATIENCE, look).await.is_err() {
                     tracing::warn!("netlink does not answer; going on without");
                 }
+                let sweep = self.elsewhere.place_all(seen);
                 self.feed(Input::Sweep(sweep));
                 let published = self.latest.borrow().clone();
                 if let Some(published) = published
@@ -434,19 +417,6 @@ impl Daemon {
                 self.swept_at = self.swept_at.after(AFTER_FAILURE);
                 tracing::warn!("a sweep failed, the next one is a new chance: {error:#}");
             }
-        }
-    }
-
-    /// Says once that the kernel could not tell all next hops apart.
-    fn warn_of_overflow(&mut self) {
-        let uncounted = self.programs.counter(Counter::NextHopsFull);
-        if uncounted > 0 && !self.overflowed {
-            self.overflowed = true;
-            tracing::warn!(
-                "more than {} next hops are in use: connections at further ones are not counted, \
-                 stalls there are still found",
-                detector_ebpf::MAX_NEXT_HOPS
-            );
         }
     }
 
@@ -531,32 +501,7 @@ fn settings(config: &Config) -> engine::Settings {
     }
 }
 
-/// Keeps what the verifier says of a program that the kernel refuses: its end alone is seldom enough.
-fn keep_verifier_log(folder: &Path, program: &str, log: &str) {
-    let name = format!("verifier-{program}.log");
-    match state_dir::write(folder, &name, log.as_bytes()) {
-        Ok(()) => tracing::warn!(
-            "the kernel refused the program {program}: all that its verifier says is in {}",
-            folder.join(name).display()
-        ),
-        Err(error) => tracing::warn!("the verifier's log cannot be kept: {error}"),
-    }
-}
-
 fn host_name() -> String {
     let uname = rustix::system::uname();
     uname.nodename().to_string_lossy().into_owned()
-}
-
-/// Log records of the kernel programs, as they come.
-fn forward_kernel_log(programs: &mut Programs) -> anyhow::Result<()> {
-    let logger = aya_log::EbpfLogger::init(programs.ebpf())?;
-    let mut logger = sys::kernel_log(logger)?;
-    tokio::spawn(async move {
-        while let Ok(mut guard) = logger.readable_mut().await {
-            guard.get_inner_mut().flush();
-            guard.clear_ready();
-        }
-    });
-    Ok(())
 }

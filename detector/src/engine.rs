@@ -32,7 +32,7 @@ pub mod pauses;
 mod show;
 pub mod tally;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod verdict;
 
 use attribute::Interfaces;

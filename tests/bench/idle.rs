@@ -161,7 +161,7 @@ fn cpu_time(pid: u32) -> Result<Duration> {
 }
 
 /// A line of `/proc/PID/status`, in bytes.
-fn memory(pid: u32, key: &str) -> Result<u64> {
+pub(crate) fn memory(pid: u32, key: &str) -> Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = text
         .lines()
@@ -173,6 +173,6 @@ fn memory(pid: u32, key: &str) -> Result<u64> {
         << 10)
 }
 
-fn mebibytes(bytes: u64) -> String {
+pub(crate) fn mebibytes(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }

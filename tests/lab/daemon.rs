@@ -66,6 +66,8 @@ pub struct Options {
     /// Runs as a user without a name, with these capabilities and no other, as `setpriv` takes them
     /// (`+cap_39`); as root without.
     pub rights: Option<&'static str>,
+    /// Further arguments.
+    pub arguments: Vec<&'static str>,
 }
 
 impl Options {
@@ -174,6 +176,7 @@ impl Daemon {
             .arg(state_dir)
             .arg("--metrics-address")
             .arg(format!("{}:{metrics_port}", Ipv4Addr::LOCALHOST))
+            .args(&options.arguments)
             .envs(options.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

@@ -119,6 +119,7 @@ pub struct Lab {
     pub net: Namespace,
     /// The ways out.
     pub upstreams: Vec<Upstream>,
+    slot: u8,
     server: Option<Server>,
     // Last, so that the names go after all that refers to them.
     _names: Names,
@@ -152,12 +153,18 @@ impl Lab {
             upstreams: (0..upstreams)
                 .map(|index| Upstream::new(index, slot, Namespace::open(&names.router(index))?))
                 .collect::<Result<_>>()?,
+            slot,
             server: None,
             _names: names,
         };
         lab.configure()?;
         lab.server = Some(Server::start(&lab.net)?);
         Ok(lab)
+    }
+
+    /// What tells its addresses from those of other laboratories on this machine.
+    pub(crate) fn slot(&self) -> u8 {
+        self.slot
     }
 
     /// Brings everything up, all namespaces at once.

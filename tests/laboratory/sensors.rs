@@ -47,13 +47,15 @@ impl Sensors {
     pub(crate) fn load_with(world: &World, sizes: &Sizes) -> Self {
         let load = || {
             let host = doctor::inspect()?;
+            // Other laboratories are none of their business.
             let settings = Settings {
                 netns: u32::try_from(world.lab.host.inode()?)?,
+                other_netns: 0,
                 ..host.settings
             };
             let (programs, outlets, _) =
                 Programs::load(&host.offsets, &settings, sizes, 0, &mut |_, _| {})?;
-            let sweeper = Sweeper::new(outlets.next_hops, host.hz);
+            let sweeper = Sweeper::new(outlets.next_hops, outlets.flows, host.hz);
             anyhow::Ok(Self {
                 programs,
                 events: outlets.events,
@@ -68,8 +70,8 @@ impl Sensors {
     #[track_caller]
     pub(crate) fn sweep(&mut self, world: &World) -> Sweep {
         let walk = world.lab.host.run(|| self.programs.open_sweep());
-        let read = walk.and_then(|walk| self.sweeper.read(walk?));
-        it_works(read).0
+        let read = walk.and_then(|walk| self.sweeper.read([walk?]));
+        it_works(read).0.sweep
     }
 
     /// Sweeps for `time`, or until `done`.

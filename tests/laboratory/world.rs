@@ -85,6 +85,11 @@ impl World {
         self.traffic.len() - 1
     }
 
+    /// Keeps traffic of somebody else until the end.
+    pub(crate) fn adopt(&mut self, traffic: Traffic) {
+        self.traffic.push(traffic);
+    }
+
     /// Adds traffic by plan.
     #[track_caller]
     pub(crate) fn plan(&mut self, plan: &Plan) -> usize {

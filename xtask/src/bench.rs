@@ -30,13 +30,17 @@ pub(crate) struct Options {
 
 /// `cargo xtask bench`
 pub(crate) fn task(subject: &Subject) -> Result<()> {
-    let (name, options) = match subject {
-        Subject::Judge(options) => return judge(options),
-        Subject::Agree(options) => ("agree", options),
-        Subject::Detect(options) => ("detect", options),
-        Subject::Idle(options) => ("idle", options),
-        Subject::Quiet(options) => ("quiet", options),
-    };
+    match subject {
+        Subject::Judge(options) => judge(options),
+        Subject::Agree(options) => in_the_laboratory("agree", options),
+        Subject::Detect(options) => in_the_laboratory("detect", options),
+        Subject::Idle(options) => in_the_laboratory("idle", options),
+        Subject::Quiet(options) => in_the_laboratory("quiet", options),
+    }
+}
+
+/// A measurement of the real daemon.
+pub(crate) fn in_the_laboratory(name: &str, options: &Options) -> Result<()> {
     packages::laboratory()?;
     let tcpstall = build::release()?;
     let bench = build::laboratory_program("bench")?;

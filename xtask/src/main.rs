@@ -50,6 +50,8 @@ enum Task {
     TestVm(vm::Options),
     /// Feed every parser of bytes from outside with what a fuzzer makes up
     Fuzz(fuzz::Options),
+    /// Churn, faults and containers at random for an hour, checked against ss (as root)
+    Soak(bench::Options),
     /// Formatting, lints on both sides, licences and advisories
     Check,
     /// Everything that continuous integration runs: check, then test
@@ -77,6 +79,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Test(options) => test::task(&options),
         Task::TestVm(options) => vm::task(&options),
         Task::Fuzz(options) => fuzz::task(&options),
+        Task::Soak(options) => bench::in_the_laboratory("soak", &options),
         Task::Check => check::task(),
         Task::Ci(options) => ci::task(&options),
         Task::Bench(subject) => bench::task(&subject),

@@ -5,7 +5,10 @@ use std::{io::IsTerminal, net::SocketAddr, path::PathBuf, process::ExitCode};
 use tracing_subscriber::EnvFilter;
 
 use super::{Common, output};
-use crate::config::{Config, Overrides, Source};
+use crate::{
+    config::{Config, Overrides, Source},
+    sense::Sensor,
+};
 
 /// Names the file that is read when no flag does.
 pub(super) const CONFIG_VARIABLE: &str = "TCPSTALL_CONFIG";
@@ -42,6 +45,9 @@ pub(super) struct Args {
         hide_env_values = true
     )]
     metrics_address: Option<SocketAddr>,
+    /// What sees the connections: programs in the kernel, or netlink, which needs no right and tells less
+    #[arg(long, value_enum, default_value_t = SensorName::Ebpf)]
+    sensor: SensorName,
     /// What to log: error, warn, info, debug, trace, or per module such as `info,detector=debug`
     #[arg(
         long,
@@ -52,6 +58,15 @@ pub(super) struct Args {
         value_parser = level
     )]
     log: String,
+}
+
+/// As it is written.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum SensorName {
+    /// Programs in the kernel (CAP_BPF and CAP_PERFMON)
+    Ebpf,
+    /// Netlink, polled: no right needed; no events, no processes, no containers, mtu is not told
+    SockDiag,
 }
 
 pub(super) fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
@@ -68,7 +83,11 @@ pub(super) fn run(args: &Args, common: &Common) -> anyhow::Result<ExitCode> {
         output::print(&valid(&config, &source))?;
     } else {
         log_to_stderr(&args.log)?;
-        crate::daemon::run(config, &source)?;
+        let sensor = match args.sensor {
+            SensorName::Ebpf => Sensor::Ebpf,
+            SensorName::SockDiag => Sensor::SockDiag,
+        };
+        crate::daemon::run(config, &source, sensor)?;
     }
     Ok(ExitCode::SUCCESS)
 }

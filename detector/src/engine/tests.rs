@@ -9,6 +9,6 @@ mod pauses;
 mod quiet;
 mod recording;
 mod recovery;
-pub(super) mod samples;
+pub(crate) mod samples;
 mod sensors;
 pub(super) mod world;

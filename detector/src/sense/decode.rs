@@ -9,10 +9,11 @@ use std::{
 
 use detector_ebpf::{
     AF_INET, AF_INET6, GATEWAY_ON_LINK, KIND_ACTIVE, KIND_CLOSED, KIND_SUSPICIOUS, KIND_TIMEOUT,
-    RawCounts, RawHolder, RawNextHop, RawSock,
+    RawCounts, RawFlow, RawHolder, RawNextHop, RawSock,
 };
 use zerocopy::FromBytes;
 
+use super::uplinks::Flow;
 use crate::{
     model::{ConnectionId, Counts, IfIndex, Input, NetnsId, NextHop, Origin, Sample, TcpState},
     time::Time,
@@ -87,7 +88,10 @@ fn rows<T: FromBytes>(bytes: &[u8]) -> Result<Vec<T>, DecodeError> {
 }
 
 /// One record, in our units.
-fn sample(raw: &RawSock, hz: u64) -> Result<Sample, DecodeError> {
+///
+/// # Errors
+/// When it is of an unknown kind.
+pub(super) fn sample(raw: &RawSock, hz: u64) -> Result<Sample, DecodeError> {
     let origin = match raw.kind {
         KIND_SUSPICIOUS => Origin::Suspicious,
         KIND_ACTIVE => Origin::Active,
@@ -151,27 +155,39 @@ fn sample(raw: &RawSock, hz: u64) -> Result<Sample, DecodeError> {
     })
 }
 
-/// What a sweep counted at a next hop; the key is `None` without a cached route.
-pub fn counts(raw: &RawNextHop, counts: &RawCounts) -> (Option<NextHop>, Counts) {
+/// A next hop at which a sweep counted; `None` without a cached route.
+pub fn next_hop(raw: &RawNextHop) -> Option<NextHop> {
     let family = u16::try_from(raw.gateway_family).unwrap_or(u16::MAX);
-    let next_hop = gateway(raw.gateway, family)
-        .filter(|_| raw.ifindex != 0)
-        .map(|gateway| NextHop {
-            netns: NetnsId(raw.netns),
-            interface: IfIndex(raw.ifindex),
-            gateway,
-        });
-    let counts = Counts {
-        suspicious: counts.suspicious,
-        busy: counts.busy,
-        app_limited: counts.app_limited,
-        waiting: counts.waiting,
-        idle: counts.idle,
-        handshakes: counts.handshakes,
-        receiving: counts.receiving,
-        fell_silent: counts.fell_silent,
-    };
-    (next_hop, counts)
+    let gateway = gateway(raw.gateway, family).filter(|_| raw.ifindex != 0)?;
+    Some(NextHop {
+        netns: NetnsId(raw.netns),
+        interface: IfIndex(raw.ifindex),
+        gateway,
+    })
+}
+
+/// The addresses between which a sweep counted.
+pub fn flow(raw: &RawFlow) -> Flow {
+    Flow {
+        netns: NetnsId(raw.next_hop.netns),
+        local: address(raw.local),
+        remote: address(raw.remote),
+        gateway: next_hop(&raw.next_hop).and_then(|hop| hop.gateway),
+    }
+}
+
+/// What a sweep counted.
+pub fn counts(raw: &RawCounts) -> Counts {
+    Counts {
+        suspicious: raw.suspicious,
+        busy: raw.busy,
+        app_limited: raw.app_limited,
+        waiting: raw.waiting,
+        idle: raw.idle,
+        handshakes: raw.handshakes,
+        receiving: raw.receiving,
+        fell_silent: raw.fell_silent,
+    }
 }
 
 /// When outstanding data began to wait, as far as the kernel's timers tell.

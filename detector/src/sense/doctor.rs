@@ -3,12 +3,12 @@
 use std::{fs, os::unix::fs::MetadataExt as _};
 
 use anyhow::Context as _;
-use detector_ebpf::{Offsets, Settings};
+use detector_ebpf::{ABSENT, Offsets, Settings};
 
 use super::{
     Check,
     btf::Btf,
-    offsets,
+    offsets, owners,
     programs::{self, Programs, Sizes},
     settings::{self, Abilities},
 };
@@ -54,12 +54,14 @@ pub fn inspect() -> anyhow::Result<Host> {
     })?;
     let hz = clock::jiffies_per_second();
     let netns = netns()?;
+    let others = other_netns(&btf, &offsets);
     let abilities = Abilities {
         send_errors: btf
             .tracepoint_arguments("tcp_retransmit_skb")
             .is_some_and(|count| count > 2),
         probe_reads: lockdown() != "confidentiality",
         cookies: btf.has_helper("bpf_get_socket_ptr_cookie"),
+        other_netns: others.ok,
     };
     let settings = settings::of(netns, hz, abilities);
     let mut checks = vec![Check::present(
@@ -71,6 +73,7 @@ pub fn inspect() -> anyhow::Result<Host> {
     checks.push(send_errors(abilities.send_errors));
     checks.push(probe_reads(abilities.probe_reads));
     checks.push(cookies(abilities.cookies));
+    checks.push(others);
     Ok(Host {
         netns,
         hz,
@@ -137,7 +140,10 @@ fn btf(kernel: &str) -> anyhow::Result<Btf> {
 }
 
 /// Our network namespace.
-fn netns() -> anyhow::Result<NetnsId> {
+///
+/// # Errors
+/// When `/proc` is not there.
+pub fn netns() -> anyhow::Result<NetnsId> {
     let path = "/proc/self/ns/net";
     let inode = fs::metadata(path)
         .with_context(|| format!("cannot read {path}"))?
@@ -192,6 +198,30 @@ fn cookies(there: bool) -> Check {
         "programs cannot ask for the cookie of a socket before 5.12",
         "little: connections are told apart by their place in memory and their ports",
         "a kernel from 5.12 on",
+    )
+}
+
+fn other_netns(btf: &Btf, offsets: &Offsets) -> Check {
+    let without = |found, remedy| {
+        let lost = "connections of other network namespaces, those of containers for instance";
+        lacking("other-netns", found, lost, remedy)
+    };
+    if !owners::sees_the_host() {
+        return without(
+            "this daemon has a process namespace of its own and sees few of the host's processes",
+            "run it with the host's (`--pid=host`, hostPID)",
+        );
+    }
+    if offsets.socket_sk == ABSENT || !btf.has_helper("bpf_sock_from_file") {
+        return without(
+            "programs cannot have the socket behind an open file before 5.11",
+            "a kernel from 5.11 on",
+        );
+    }
+    Check::present(
+        "other-netns",
+        false,
+        "connections of other network namespaces are seen through the files that hold them",
     )
 }
 

@@ -11,6 +11,7 @@ use super::{
 const OPTIONAL: &[(&str, &str)] = &[
     ("err_soft", "the soft error of a connection"),
     ("socket", "the process that owns a connection"),
+    ("socket_sk", "connections of other network namespaces"),
     ("socket_file", "the process that owns a connection"),
     ("file_inode", "the process that owns a connection"),
     ("inode_number", "the process that owns a connection"),

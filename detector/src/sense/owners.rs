@@ -42,7 +42,7 @@ pub fn read(mut walk: File) -> anyhow::Result<BTreeMap<u64, Owner>> {
 
 /// Whether our numbers of processes are the host's, which the kernel tells: in a container with
 /// numbers of its own another process would be named. `PROC_PID_INIT_INO`, `include/linux/proc_ns.h`.
-fn sees_the_host() -> bool {
+pub(super) fn sees_the_host() -> bool {
     const HOST: u64 = 0xefff_fffc;
     fs::metadata("/proc/self/ns/pid").is_ok_and(|it| it.ino() == HOST)
 }

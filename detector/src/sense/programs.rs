@@ -8,9 +8,11 @@ use aya::{
     maps::{HashMap, MapData, PerCpuArray, RingBuf},
     programs::{BtfTracePoint, Iter, ProgramError},
 };
-use detector_ebpf::{Counter, MAX_NEXT_HOPS, Offsets, RING_BYTES, RawCounts, RawNextHop, Settings};
+use detector_ebpf::{
+    Counter, MAX_NEXT_HOPS, Offsets, RING_BYTES, RawCounts, RawFlow, RawNextHop, Settings,
+};
 
-use super::Check;
+use super::{Check, sweep::empty};
 
 /// The kernel programs, built by `cargo xtask build`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcpstall.bpf.o"));
@@ -36,6 +38,13 @@ const HOLDERS: (&str, &str, &str) = (
     "the process and control group of a stalled connection",
 );
 
+/// The walk over the connections of other network namespaces, and what is lost without it.
+const OTHERS: (&str, &str, &str) = (
+    "sweep_others",
+    "task_file",
+    "connections of other network namespaces, those of containers for instance",
+);
+
 /// How large the maps are whose overflow costs something.
 #[derive(Debug, Clone, Copy)]
 pub struct Sizes {
@@ -59,14 +68,17 @@ pub struct Programs {
     ebpf: Ebpf,
     counters: PerCpuArray<MapData, u64>,
     wanted: HashMap<MapData, u64, u32>,
+    sees_others: bool,
 }
 
 /// The maps that a reader takes with it.
 pub struct Outlets {
     /// Events.
     pub events: RingBuf<MapData>,
-    /// What the sweep counted.
+    /// What the sweep counted at next hops.
     pub next_hops: HashMap<MapData, RawNextHop, RawCounts>,
+    /// What it counted between addresses of other network namespaces.
+    pub flows: HashMap<MapData, RawFlow, RawCounts>,
 }
 
 impl Programs {
@@ -110,6 +122,7 @@ impl Programs {
         let outlets = Outlets {
             events: take("EVENTS")?.try_into()?,
             next_hops: take("NEXT_HOPS")?.try_into()?,
+            flows: take("FLOWS")?.try_into()?,
         };
         let counters = take("COUNTER")?.try_into()?;
         let wanted = take("WANTED")?.try_into()?;
@@ -117,12 +130,21 @@ impl Programs {
         let loaded = load_walk(&mut ebpf, name, walk, &btf, keep);
         let found = "the kernel takes the walk over open files".to_owned();
         checks.push(outcome(name, found, lost, loaded));
+        let mut sees_others = settings.other_netns != 0;
+        if sees_others {
+            let (name, walk, lost) = OTHERS;
+            let loaded = load_walk(&mut ebpf, name, walk, &btf, keep);
+            sees_others = loaded.is_ok();
+            let found = "the kernel takes the walk over other namespaces' connections".to_owned();
+            checks.push(outcome(name, found, lost, loaded));
+        }
         let found = "the kernel takes the walk over all connections";
         checks.push(Check::present("program:sweep", true, found));
         let programs = Self {
             ebpf,
             counters,
             wanted,
+            sees_others,
         };
         Ok((programs, outlets, checks))
     }
@@ -140,16 +162,26 @@ impl Programs {
         self.open("sweep")
     }
 
+    /// Whether connections of other network namespaces can be seen.
+    pub fn sees_others(&self) -> bool {
+        self.sees_others
+    }
+
+    /// Opens a walk over the connections of all other network namespaces.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn open_others(&mut self) -> anyhow::Result<File> {
+        self.open(OTHERS.0)
+    }
+
     /// Opens a walk over the open files of all processes, for the holders of sockets with these
     /// inodes; the walk before must have been read to its end.
     ///
     /// # Errors
     /// When there are more than [`MAX_WANTED`], or the kernel has not taken the program.
     pub fn open_holders(&mut self, inodes: &BTreeSet<u64>) -> anyhow::Result<File> {
-        let before: Vec<_> = self.wanted.keys().collect::<Result<_, _>>()?;
-        for inode in before {
-            self.wanted.remove(&inode)?;
-        }
+        empty(&mut self.wanted)?;
         for inode in inodes {
             self.wanted.insert(inode, 1, 0)?;
         }

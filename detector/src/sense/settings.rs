@@ -25,12 +25,14 @@ const STREAM: u64 = 2000;
 const STREAM_BYTES: u32 = 100_000;
 
 /// What the programs may use of this kernel.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Abilities {
     /// `tcp_retransmit_skb` has the argument `err`.
     pub send_errors: bool,
     /// `bpf_probe_read_kernel` is allowed.
     pub probe_reads: bool,
+    /// The sockets behind open files can be had.
+    pub other_netns: bool,
     /// `bpf_get_socket_cookie` takes the sockets of tracepoints.
     pub cookies: bool,
 }
@@ -43,6 +45,7 @@ pub fn of(netns: NetnsId, hz: u64, abilities: Abilities) -> Settings {
     };
     Settings {
         netns: netns.0,
+        other_netns: u32::from(abilities.other_netns),
         active_jiffies: jiffies(ACTIVE),
         samples_per_destination: SAMPLES,
         report_timeouts: REPORT_TIMEOUTS,
@@ -66,14 +69,9 @@ mod tests {
     const ALL: Abilities = Abilities {
         send_errors: true,
         probe_reads: true,
+        other_netns: true,
         cookies: true,
     };
-    const NONE: Abilities = Abilities {
-        send_errors: false,
-        probe_reads: false,
-        cookies: false,
-    };
-
     #[test]
     fn spans_are_the_same_whatever_a_jiffy_is() {
         for hz in [100, 250, 300, 1000] {
@@ -87,7 +85,7 @@ mod tests {
 
     #[test]
     fn lately_ends_before_silence_begins_and_silence_before_it_is_no_news() {
-        let settings = of(NetnsId(7), 250, NONE);
+        let settings = of(NetnsId(7), 250, Abilities::default());
         assert!(settings.receiving_jiffies < settings.silent_jiffies);
         assert!(settings.silent_jiffies < settings.silent_until_jiffies);
         assert_eq!((settings.has_err, settings.may_probe), (0, 0));

@@ -1,13 +1,19 @@
-//! The walk over all connections: opens the iterator, reads it to the end, and says what it cost.
+//! The walks over all connections: reads them to their ends, and says what that cost.
 
 use std::{fs::File, io::Read as _, time::Duration};
 
 use anyhow::Context as _;
-use aya::maps::{HashMap, MapData};
-use detector_ebpf::{RawCounts, RawNextHop};
+use aya::{
+    Pod,
+    maps::{HashMap, MapData},
+};
+use detector_ebpf::{RawCounts, RawFlow, RawNextHop};
 
-use super::decode;
-use crate::{clock, model};
+use super::{decode, uplinks::Flow};
+use crate::{
+    clock,
+    model::{Counts, Sweep},
+};
 
 /// What a walk cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,9 +24,19 @@ pub struct Cost {
     pub wall: Duration,
 }
 
+/// What the walks of one sweep have shown.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// Connections, and what was counted at this namespace's next hops.
+    pub sweep: Sweep,
+    /// What was counted between addresses of other namespaces.
+    pub flows: Vec<(Flow, Counts)>,
+}
+
 /// Reads walks.
 pub struct Sweeper {
     next_hops: HashMap<MapData, RawNextHop, RawCounts>,
+    flows: HashMap<MapData, RawFlow, RawCounts>,
     hz: u64,
     buffer: Vec<u8>,
 }
@@ -29,43 +45,63 @@ pub struct Sweeper {
 const KEEP: usize = 1 << 20;
 
 impl Sweeper {
-    /// Takes the map in which the walk counts.
-    pub fn new(next_hops: HashMap<MapData, RawNextHop, RawCounts>, hz: u64) -> Self {
+    /// Takes the maps in which walks count.
+    pub fn new(
+        next_hops: HashMap<MapData, RawNextHop, RawCounts>,
+        flows: HashMap<MapData, RawFlow, RawCounts>,
+        hz: u64,
+    ) -> Self {
         Self {
             next_hops,
+            flows,
             hz,
             buffer: Vec::new(),
         }
     }
 
-    /// Reads a walk to its end. It blocks for as long as the kernel needs.
+    /// Reads walks to their ends, all for the same sweep. It blocks for as long as the kernel needs.
     ///
     /// # Errors
     /// When the kernel stops in the middle; the next walk is a new chance.
-    pub fn read(&mut self, mut walk: File) -> anyhow::Result<(model::Sweep, Cost)> {
+    pub fn read(&mut self, walks: impl IntoIterator<Item = File>) -> anyhow::Result<(Seen, Cost)> {
         let (cpu, wall) = (clock::thread_cpu(), clock::now());
-        let stale: Vec<_> = self.next_hops.keys().collect::<Result<_, _>>()?;
-        for key in stale {
-            self.next_hops.remove(&key)?;
-        }
+        empty(&mut self.next_hops)?;
+        empty(&mut self.flows)?;
         self.buffer.clear();
         self.buffer.shrink_to(KEEP);
-        walk.read_to_end(&mut self.buffer)
-            .context("the walk over the connections broke off")?;
-        let samples = decode::records(&self.buffer, self.hz)?;
-        let mut sweep = model::Sweep {
-            samples,
-            ..model::Sweep::default()
-        };
+        for mut walk in walks {
+            walk.read_to_end(&mut self.buffer)
+                .context("the walk over the connections broke off")?;
+        }
+        let mut seen = Seen::default();
+        seen.sweep.samples = decode::records(&self.buffer, self.hz)?;
         for entry in self.next_hops.iter() {
             let (hop, counts) = entry?;
-            let (hop, counts) = decode::counts(&hop, &counts);
-            sweep.counts.entry(hop).or_default().add(&counts);
+            let hop = decode::next_hop(&hop);
+            let sum = seen.sweep.counts.entry(hop).or_default();
+            sum.add(&decode::counts(&counts));
+        }
+        for entry in self.flows.iter() {
+            let (flow, counts) = entry?;
+            seen.flows
+                .push((decode::flow(&flow), decode::counts(&counts)));
         }
         let cost = Cost {
             cpu: clock::thread_cpu() - cpu,
             wall: clock::now().since(wall),
         };
-        Ok((sweep, cost))
+        Ok((seen, cost))
     }
+}
+
+/// Removes all entries of a map.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(super) fn empty<K: Pod, V: Pod>(map: &mut HashMap<MapData, K, V>) -> anyhow::Result<()> {
+    let keys: Vec<_> = map.keys().collect::<Result<_, _>>()?;
+    for key in keys {
+        map.remove(&key)?;
+    }
+    Ok(())
 }

@@ -9,7 +9,7 @@ use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream::BoxStream}
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     neighbour::NeighbourMessage,
-    route::{RouteAddress, RouteAttribute, RouteMessage, RouteVia},
+    route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia},
 };
 use rtnetlink::{Handle, MulticastGroup, packet_core::NetlinkPayload};
 
@@ -18,6 +18,7 @@ mod known;
 mod routes;
 
 pub use self::{addresses::Moved, known::Known, routes::Changes as RouteChanges};
+use super::uplinks::Flow;
 use crate::model::{IfIndex, Input, NetnsId, NextHop, Sample};
 
 /// Longest wait for netlink's answers.
@@ -43,6 +44,10 @@ impl Topology {
             MulticastGroup::Neigh,
             MulticastGroup::Ipv4Route,
             MulticastGroup::Ipv6Route,
+            MulticastGroup::Ipv4Rule,
+            MulticastGroup::Ipv6Rule,
+            MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv6Ifaddr,
         ];
         let (connection, handle, messages) = rtnetlink::new_multicast_connection(&groups)
             .context("cannot subscribe to links, neighbours and routes (netlink)")?;
@@ -72,9 +77,15 @@ impl Topology {
     pub async fn next(&mut self) -> Option<Vec<Input>> {
         let Some(message) = self.changes.next().await? else {
             tracing::warn!("too many changes of links, neighbours and routes at once: reading all");
+            self.known.rerouted = true;
             return Some(self.read_again().await);
         };
         Some(self.known.take(&message))
+    }
+
+    /// Whether routes, rules or addresses have changed since the last call.
+    pub fn take_rerouted(&mut self) -> bool {
+        std::mem::take(&mut self.known.rerouted)
     }
 
     /// The routes that have changed since the last call.
@@ -104,40 +115,103 @@ impl Topology {
     /// # Errors
     /// When there is no such route.
     pub async fn route(&self, sample: &Sample) -> anyhow::Result<Option<Input>> {
-        let remote = sample.remote.ip();
-        let mut message = RouteMessage::default();
-        let bits = if remote.is_ipv4() { 32 } else { 128 };
-        message.header.address_family = if remote.is_ipv4() {
-            AddressFamily::Inet
-        } else {
-            AddressFamily::Inet6
-        };
-        message.header.destination_prefix_length = bits;
-        message.header.source_prefix_length = bits;
-        message.attributes.extend([
-            RouteAttribute::Destination(RouteAddress::from(remote)),
+        let mut more = vec![
             RouteAttribute::Source(RouteAddress::from(sample.local.ip())),
             RouteAttribute::Uid(sample.uid),
             RouteAttribute::IpProto(6),
             RouteAttribute::Sport(sample.local.port()),
             RouteAttribute::Dport(sample.remote.port()),
-        ]);
+        ];
         if sample.mark != 0 {
-            message.attributes.push(RouteAttribute::Mark(sample.mark));
+            more.push(RouteAttribute::Mark(sample.mark));
         }
         if let Some(device) = sample.device {
-            message.attributes.push(RouteAttribute::Oif(device.0));
+            more.push(RouteAttribute::Oif(device.0));
         }
-        let routes: Vec<_> = self
-            .handle
-            .route()
-            .get(message)
-            .execute()
-            .try_collect()
-            .await?;
-        Ok(routes.first().and_then(|route| {
-            let hop = route_hop(self.netns, route)?;
-            Some(Input::Route(sample.id, hop))
+        let route = self.ask(sample.remote.ip(), more).await?;
+        let hop = route.and_then(|route| route.hop);
+        Ok(hop.map(|hop| Input::Route(sample.id, hop)))
+    }
+
+    /// The interface behind which an address of another network namespace is; `None` when none of
+    /// this one's leads straight there.
+    pub async fn behind(&self, address: IpAddr) -> Option<IfIndex> {
+        let hop = self.ask(address, Vec::new()).await.ok()??.unicast()?;
+        let direct = match hop.gateway {
+            None => true,
+            // As good as none: it only names the interface.
+            Some(gateway) => self.neighbourhood(gateway, hop.interface).await == Some(Near::Ours),
+        };
+        direct.then_some(hop.interface)
+    }
+
+    /// Where connections of this network namespace go to now.
+    pub async fn outward(&self, flow: &Flow) -> Option<NextHop> {
+        let source = vec![RouteAttribute::Source(RouteAddress::from(flow.local))];
+        self.ask(flow.remote, source).await.ok()??.hop
+    }
+
+    /// Where connections of another network namespace go on to from `device`; `None` when they stay
+    /// on that link, or do not go on at all.
+    pub async fn onward(&self, flow: &Flow, device: IfIndex) -> Option<NextHop> {
+        // A router on the link itself: a bridge that an uplink belongs to, or interfaces on top of
+        // one (macvlan, ipvlan). This namespace does not route for them.
+        if let Some(gateway) = flow.gateway
+            && self.neighbourhood(gateway, device).await == Some(Near::OnLink)
+        {
+            return Some(NextHop {
+                netns: self.netns,
+                interface: device,
+                gateway: Some(gateway),
+            });
+        }
+        let forwarded = vec![
+            RouteAttribute::Source(RouteAddress::from(flow.local)),
+            RouteAttribute::Iif(device.0),
+        ];
+        let route = self.ask(flow.remote, forwarded).await.ok()??;
+        let leaves = |hop: &NextHop| hop.interface != device || hop.gateway.is_some();
+        route.unicast().filter(leaves)
+    }
+
+    /// How near an address is at `device`; `None` when it is elsewhere.
+    async fn neighbourhood(&self, address: IpAddr, device: IfIndex) -> Option<Near> {
+        // Every link has such addresses.
+        let link = match address {
+            IpAddr::V6(address) if address.is_unicast_link_local() => {
+                vec![RouteAttribute::Oif(device.0)]
+            }
+            _ => Vec::new(),
+        };
+        let route = self.ask(address, link).await.ok()??;
+        if route.kind == RouteType::Local {
+            return Some(Near::Ours);
+        }
+        let hop = route.unicast()?;
+        (hop.interface == device && hop.gateway.is_none()).then_some(Near::OnLink)
+    }
+
+    /// The route to an address that the kernel would take.
+    async fn ask(
+        &self,
+        remote: IpAddr,
+        more: Vec<RouteAttribute>,
+    ) -> Result<Option<Route>, rtnetlink::Error> {
+        let mut question = RouteMessage::default();
+        let (family, bits) = match remote {
+            IpAddr::V4(_) => (AddressFamily::Inet, 32),
+            IpAddr::V6(_) => (AddressFamily::Inet6, 128),
+        };
+        question.header.address_family = family;
+        question.header.destination_prefix_length = bits;
+        question.header.source_prefix_length = bits;
+        let remote = RouteAttribute::Destination(RouteAddress::from(remote));
+        question.attributes.push(remote);
+        question.attributes.extend(more);
+        let routes = collect(self.handle.route().get(question).execute()).await?;
+        Ok(routes.first().map(|route| Route {
+            kind: route.header.kind,
+            hop: route_hop(self.netns, route),
         }))
     }
 
@@ -192,6 +266,28 @@ impl Topology {
             .collect();
         Ok((all, inputs))
     }
+}
+
+/// What the kernel answers when it is asked for a route.
+struct Route {
+    kind: RouteType,
+    hop: Option<NextHop>,
+}
+
+impl Route {
+    /// The next hop, when packets are sent on.
+    fn unicast(self) -> Option<NextHop> {
+        self.hop.filter(|_| self.kind == RouteType::Unicast)
+    }
+}
+
+/// An address without a router in between.
+#[derive(Debug, PartialEq, Eq)]
+enum Near {
+    /// Of this namespace itself.
+    Ours,
+    /// Of somebody on the link.
+    OnLink,
 }
 
 async fn collect<T>(

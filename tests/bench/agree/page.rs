@@ -13,7 +13,10 @@ use crate::judge::{
 use super::compare::{APART, Pair, TIMES};
 
 /// The part that is written here.
-const PART: Part = Part("<!-- generated: cargo xtask bench agree -->");
+const PART: Part = Part {
+    page: "judgement.md",
+    begin: "<!-- generated: cargo xtask bench agree -->",
+};
 /// Steps of a curve.
 const STEPS: u32 = 400;
 

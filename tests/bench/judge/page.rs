@@ -11,7 +11,10 @@ use super::{
 };
 
 /// The part that is written here.
-const PART: Part = Part("<!-- generated: cargo xtask bench judge -->");
+const PART: Part = Part {
+    page: "judgement.md",
+    begin: "<!-- generated: cargo xtask bench judge -->",
+};
 /// Ends every part.
 const END: &str = "<!-- end -->";
 
@@ -52,19 +55,24 @@ fn cells(row: &Row) -> Vec<String> {
     }
 }
 
-/// A part of the page that a measurement writes, by the line that begins it.
+/// A part of a page that a measurement writes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Part(pub(crate) &'static str);
+pub(crate) struct Part {
+    /// The page, in `docs/`.
+    pub(crate) page: &'static str,
+    /// The line that begins it.
+    pub(crate) begin: &'static str,
+}
 
 impl Part {
     /// Puts another text in its place; all else stays as it is.
     pub(crate) fn write(self, folder: &Path, text: &str) -> Result<()> {
-        let path = folder.join("judgement.md");
-        let begin = self.0;
+        let path = folder.join(self.page);
+        let begin = self.begin;
         let page = match fs::read_to_string(&path) {
             Ok(page) => page,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                format!("# Judgement\n\n{begin}\n{END}\n")
+                format!("{begin}\n{END}\n")
             }
             Err(error) => return Err(error).context(format!("{} cannot be read", path.display())),
         };
@@ -80,7 +88,7 @@ impl Part {
 
     /// The page with another text between the marks; `None` when it has no marks.
     fn replace(self, page: &str, text: &str) -> Option<String> {
-        let begin = self.0;
+        let begin = self.begin;
         let (before, rest) = page.split_once(begin)?;
         let (_, after) = rest.split_once(END)?;
         Some(format!("{before}{begin}\n\n{text}\n{END}{after}"))
@@ -126,12 +134,18 @@ pub(crate) fn lines(head: &[&str], rows: &[Vec<String>]) -> String {
 mod tests {
     use super::*;
 
-    const ONE: Part = Part("<!-- generated: one -->");
-    const OTHER: Part = Part("<!-- generated: other -->");
+    const ONE: Part = Part {
+        page: "judgement.md",
+        begin: "<!-- generated: one -->",
+    };
+    const OTHER: Part = Part {
+        page: "judgement.md",
+        begin: "<!-- generated: other -->",
+    };
 
     #[test]
     fn only_what_is_between_the_marks_changes() {
-        let (one, other) = (ONE.0, OTHER.0);
+        let (one, other) = (ONE.begin, OTHER.begin);
         let page = format!("# A\n{one}\nold\n{END}\nB\n{other}\nold\n{END}\nC\n");
         let new = OTHER.replace(&page, "new\n").unwrap();
         let expected = format!("# A\n{one}\nold\n{END}\nB\n{other}\n\nnew\n\n{END}\nC\n");
@@ -143,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_page_without_marks_is_left_alone() {
-        let begin = ONE.0;
+        let begin = ONE.begin;
         for page in ["# A\n", begin, END, &format!("{END}{begin}")] {
             assert_eq!(ONE.replace(page, "new"), None, "{page}");
         }

@@ -12,8 +12,8 @@ use crate::{
 
 /// What no kernel shows.
 const UNSEEN: &str = "Not seen on any kernel: QUIC and other UDP; TCP stacks outside the kernel; what \
-                      this host forwards for others; connections in other network namespaces than \
-                      the daemon's (containers with their own).\n";
+                      this host forwards for others; connections of other network namespaces that \
+                      do not leave through the daemon's.\n";
 
 /// A row per item, then what is missing, then what is never seen.
 pub(in crate::cli) fn doctor(checks: &[Check]) -> String {

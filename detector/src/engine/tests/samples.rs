@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// An untroubled connection with nothing outstanding, a day after the host came up.
-pub(in crate::engine) fn any() -> Sample {
+pub(crate) fn any() -> Sample {
     let at = Time(86_400_000_000_000);
     Sample {
         id: ConnectionId(1),

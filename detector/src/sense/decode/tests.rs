@@ -70,16 +70,13 @@ fn next_hops_of_each_kind() {
             gateway_family,
             ..raw()
         });
-        let counted = counts(
-            &RawNextHop {
-                netns: 7,
-                ifindex,
-                gateway,
-                gateway_family: gateway_family.into(),
-            },
-            &RawCounts::ZERO,
-        );
-        assert_eq!(counted.0, sample.next_hop, "a sweep's two halves agree");
+        let counted = next_hop(&RawNextHop {
+            netns: 7,
+            ifindex,
+            gateway,
+            gateway_family: gateway_family.into(),
+        });
+        assert_eq!(counted, sample.next_hop, "a sweep's two halves agree");
         sample.next_hop.map(|hop| {
             assert_eq!((hop.netns, hop.interface), (NetnsId(7), IfIndex(ifindex)));
             hop.gateway.map(|gateway| gateway.to_string())
@@ -103,7 +100,7 @@ fn a_family_that_does_not_fit_is_not_known() {
         ifindex: 3,
         gateway_family: 0x1_0002,
     };
-    assert_eq!(counts(&key, &RawCounts::ZERO).0, None);
+    assert_eq!(next_hop(&key), None);
 }
 
 #[test]
@@ -118,12 +115,6 @@ fn counts_keep_their_columns() {
         receiving: 7,
         fell_silent: 8,
     };
-    let key = RawNextHop {
-        gateway: [0; 16],
-        netns: 7,
-        ifindex: 3,
-        gateway_family: 0,
-    };
     let expected = Counts {
         suspicious: 1,
         busy: 2,
@@ -134,7 +125,38 @@ fn counts_keep_their_columns() {
         receiving: 7,
         fell_silent: 8,
     };
-    assert_eq!(counts(&key, &raw).1, expected);
+    assert_eq!(counts(&raw), expected);
+}
+
+#[test]
+fn flows_are_two_addresses_and_the_gateway_that_their_own_namespace_has() {
+    let raw = RawFlow {
+        local: mapped(172, 17, 0, 2),
+        remote: v6("2001:db8::1"),
+        next_hop: RawNextHop {
+            gateway: mapped(172, 17, 0, 1),
+            netns: 9,
+            ifindex: 3,
+            gateway_family: AF_INET6.into(),
+        },
+        reserved: 0,
+    };
+    let expected = Flow {
+        netns: NetnsId(9),
+        local: [172, 17, 0, 2].into(),
+        remote: "2001:db8::1".parse().unwrap(),
+        gateway: Some([172, 17, 0, 1].into()),
+    };
+    assert_eq!(flow(&raw), expected);
+    let unknown = RawNextHop {
+        ifindex: 0,
+        ..raw.next_hop
+    };
+    let raw = RawFlow {
+        next_hop: unknown,
+        ..raw
+    };
+    assert_eq!(flow(&raw).gateway, None);
 }
 
 #[test]

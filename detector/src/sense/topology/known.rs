@@ -20,6 +20,8 @@ pub struct Known {
     /// Routes that changed since it was last asked.
     pub(super) route_changes: Changes,
     pub(super) addresses: Addresses,
+    /// Routes, rules or addresses changed since it was last asked.
+    pub(super) rerouted: bool,
 }
 
 /// A link as netlink tells it.
@@ -38,11 +40,21 @@ impl Known {
             links: BTreeMap::new(),
             route_changes: Changes::default(),
             addresses: Addresses::default(),
+            rerouted: false,
         }
     }
 
     /// Takes a change in.
     pub fn take(&mut self, message: &RouteNetlinkMessage) -> Vec<Input> {
+        self.rerouted |= matches!(
+            message,
+            RouteNetlinkMessage::NewRoute(_)
+                | RouteNetlinkMessage::DelRoute(_)
+                | RouteNetlinkMessage::NewRule(_)
+                | RouteNetlinkMessage::DelRule(_)
+                | RouteNetlinkMessage::NewAddress(_)
+                | RouteNetlinkMessage::DelAddress(_)
+        );
         match message {
             RouteNetlinkMessage::NewLink(link) => self.link(link),
             RouteNetlinkMessage::DelLink(link) => {

@@ -1,0 +1,93 @@
+//! The connections of other network namespaces: when to look for them, and through what they leave.
+
+use std::time::Duration;
+
+use crate::{
+    clock,
+    model::{IfIndex, NetnsId, Sample, Sweep},
+    sense::{
+        sweep::Seen,
+        topology::Topology,
+        uplinks::{Flow, Uplinks},
+    },
+    time::Time,
+};
+
+/// Between two looks while none is known: containers are not always there.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// What is known of them.
+#[derive(Debug)]
+pub(super) struct Elsewhere {
+    netns: NetnsId,
+    uplinks: Uplinks,
+    looked_at: Option<Time>,
+    /// An event told of one that is not known.
+    rumour: bool,
+}
+
+impl Elsewhere {
+    /// Seen from this namespace; `ours_too` when nothing tells the routes of our own connections.
+    pub(super) fn new(netns: NetnsId, ours_too: bool) -> Self {
+        Self {
+            netns,
+            uplinks: Uplinks::new(netns, ours_too),
+            looked_at: None,
+            rumour: false,
+        }
+    }
+
+    /// Whether the next sweep should look for them. Once some are known every sweep must, or they
+    /// would seem to be gone.
+    pub(super) fn look(&mut self, now: Time) -> bool {
+        let due = self.looked_at.is_none_or(|at| now.since(at) >= LOOK_EVERY);
+        let look = due || self.rumour || self.uplinks.are_used();
+        if look {
+            self.looked_at = Some(now);
+            self.rumour = false;
+        }
+        look
+    }
+
+    /// Routes, rules or addresses have changed.
+    pub(super) fn rerouted(&mut self) {
+        self.uplinks.change(clock::now());
+    }
+
+    /// An event's connection, with the next hop that its packets take from here. One that is not
+    /// known yet is left to the next sweep.
+    pub(super) fn place(&mut self, sample: Sample) -> Option<Sample> {
+        self.rumour |= !self.uplinks.knows(&sample);
+        self.uplinks.place(sample, clock::now())
+    }
+
+    /// A sweep, with the next hops that packets take from here.
+    pub(super) fn place_all(&mut self, seen: Seen) -> Sweep {
+        self.uplinks.place_all(seen, clock::now())
+    }
+
+    /// Asks the routing table for what is not known of a sweep's connections.
+    pub(super) async fn ask(&mut self, topology: &Topology, seen: &Seen) {
+        for flow in self.uplinks.open(seen, clock::now()) {
+            let now = clock::now();
+            let way = if flow.netns == self.netns {
+                topology.outward(&flow).await
+            } else {
+                match self.device(topology, &flow, now).await {
+                    Some(device) => topology.onward(&flow, device).await,
+                    None => None,
+                }
+            };
+            self.uplinks.learn_way(&flow, way, now);
+        }
+    }
+    /// The interface behind which another namespace's address is.
+    async fn device(&mut self, topology: &Topology, flow: &Flow, now: Time) -> Option<IfIndex> {
+        if let Some(answer) = self.uplinks.device(flow, now) {
+            return answer.value;
+        }
+        let device = topology.behind(flow.local).await;
+        self.uplinks.learn_device(flow, device, now);
+        device
+    }
+}

@@ -1,0 +1,199 @@
+//! What `ss` says of the same sockets: another program, another way into the kernel (`sock_diag`), another
+//! opinion on what is stuck.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use lab::{Daemon, namespace::Namespace};
+
+/// A connection is surely stuck when nothing was acknowledged for so long.
+const STUCK: Duration = Duration::from_secs(5);
+/// And its data was repeated so often.
+const REPEATED: u32 = 2;
+
+/// A connection: local and remote address with their ports.
+type Pair = (String, String);
+
+/// What is remembered from comparison to comparison.
+#[derive(Debug, Default)]
+pub(super) struct Oracle {
+    /// Differences that the last comparison has found: one that is still there is none of time.
+    missing: BTreeSet<Pair>,
+    invented: BTreeSet<Pair>,
+}
+
+/// What one comparison has found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Connections that both were asked for.
+    pub(super) compared: usize,
+    /// That both called stuck.
+    pub(super) stuck: usize,
+    /// What one says and the other does not, twice in a row.
+    pub(super) differences: Vec<String>,
+}
+
+impl Oracle {
+    /// Asks both, the daemon in between.
+    pub(super) fn compare<'a>(
+        &mut self,
+        daemon: &Daemon,
+        places: impl Iterator<Item = &'a Namespace> + Clone,
+    ) -> Result<Found> {
+        let before = look(places.clone())?;
+        let stalls = daemon.stalls(&["--limit", "100000"])?;
+        let after = look(places)?;
+        let told: BTreeMap<Pair, _> = stalls
+            .iter()
+            .map(|it| ((it.local.clone(), it.remote.clone()), it))
+            .collect();
+        let stuck = |pair: &Pair, it: &Socket| {
+            let later = after.get(pair);
+            it.is_stuck() && later.is_some_and(Socket::is_stuck)
+        };
+        let stuck: BTreeSet<_> = before
+            .iter()
+            .filter(|(pair, it)| stuck(pair, it))
+            .map(|(pair, _)| pair.clone())
+            .collect();
+        let missing: BTreeSet<_> = stuck
+            .iter()
+            .filter(|pair| !told.contains_key(*pair))
+            .cloned()
+            .collect();
+        // What has nothing left to send, before and after, cannot be stuck.
+        let at_rest = |pair: &Pair| {
+            let looks = [before.get(pair), after.get(pair)];
+            looks.iter().all(|it| it.is_some_and(|it| !it.outstanding))
+        };
+        let invented: BTreeSet<_> = told
+            .iter()
+            .filter(|(pair, it)| it.phase == "stalled" && at_rest(pair))
+            .map(|(pair, _)| pair.clone())
+            .collect();
+        let mut differences = Vec::new();
+        for pair in missing.intersection(&self.missing) {
+            differences.push(format!(
+                "ss alone calls it stuck: {} to {}: {:?}",
+                pair.0,
+                pair.1,
+                after.get(pair)
+            ));
+        }
+        for pair in invented.intersection(&self.invented) {
+            differences.push(format!(
+                "ss does not call it stuck: {} to {}: {:?}",
+                pair.0,
+                pair.1,
+                told.get(pair)
+            ));
+        }
+        self.missing = missing;
+        self.invented = invented;
+        Ok(Found {
+            compared: before.len(),
+            stuck: stuck.intersection(&told.keys().cloned().collect()).count(),
+            differences,
+        })
+    }
+}
+
+/// A socket, as `ss` shows it.
+#[derive(Debug, Clone, Default)]
+struct Socket {
+    outstanding: bool,
+    /// Repetitions without an acknowledgement, of a retransmission timer that runs.
+    repeated: u32,
+    acknowledged: Duration,
+}
+
+impl Socket {
+    fn is_stuck(&self) -> bool {
+        self.outstanding && self.repeated >= REPEATED && self.acknowledged > STUCK
+    }
+}
+
+fn look<'a>(places: impl Iterator<Item = &'a Namespace>) -> Result<BTreeMap<Pair, Socket>> {
+    let mut all = BTreeMap::new();
+    for place in places {
+        let began = Instant::now();
+        let output = place.output("ss", &["-tinoHO"])?;
+        ensure!(output.status.success(), "ss ended with {}", output.status);
+        ensure!(
+            began.elapsed() < Duration::from_secs(20),
+            "ss takes too long"
+        );
+        let text = String::from_utf8_lossy(&output.stdout);
+        all.extend(text.lines().filter_map(parse));
+    }
+    Ok(all)
+}
+
+/// A line such as `ESTAB 0 500 10.0.0.2:4711 198.18.0.1:25 timer:(on,1.2sec,3) ts sack … unacked:1 …
+/// lastack:5320 …`.
+fn parse(line: &str) -> Option<(Pair, Socket)> {
+    let mut words = line.split_whitespace();
+    let state = words.next()?;
+    if matches!(state, "SYN-SENT" | "SYN-RECV" | "TIME-WAIT" | "LISTEN") {
+        return None;
+    }
+    let (_, queued) = (words.next()?, words.next()?);
+    let (local, remote) = (plain(words.next()?), plain(words.next()?));
+    let mut socket = Socket {
+        outstanding: queued != "0",
+        ..Socket::default()
+    };
+    for word in words {
+        if let Some(timer) = word.strip_prefix("timer:(on,") {
+            let count = timer.trim_end_matches(')').rsplit(',').next()?;
+            socket.repeated = count.parse().ok()?;
+        } else if let Some(milliseconds) = word.strip_prefix("lastack:") {
+            socket.acknowledged = Duration::from_millis(milliseconds.parse().ok()?);
+        }
+    }
+    Some(((local, remote), socket))
+}
+
+/// As the daemon writes addresses: no interface, no mapping.
+fn plain(address: &str) -> String {
+    let address = address.replace("[::ffff:", "[");
+    let Some((host, port)) = address.rsplit_once(':') else {
+        return address;
+    };
+    let inner = host.trim_start_matches('[').trim_end_matches(']');
+    let inner = inner.split('%').next().unwrap_or(inner);
+    if inner.contains(':') {
+        format!("[{inner}]:{port}")
+    } else {
+        format!("{inner}:{port}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_read() {
+        let line = "ESTAB 0      500  203.0.113.2%wan1:40000   198.18.0.1:25  timer:(on,1.2sec,3) \
+                    ts sack cubic rto:1600 backoff:3 unacked:1 lastsnd:900 lastack:5320 rcv_space:1";
+        let ((local, remote), socket) = parse(line).unwrap();
+        assert_eq!(local, "203.0.113.2:40000");
+        assert_eq!(remote, "198.18.0.1:25");
+        assert!(socket.is_stuck(), "{socket:?}");
+        let (_, fine) = parse(&line.replace("5320", "320")).unwrap();
+        assert!(!fine.is_stuck());
+        let (_, empty) = parse(&line.replace("500 ", "0 ")).unwrap();
+        assert!(!empty.is_stuck() && !empty.outstanding);
+    }
+
+    #[test]
+    fn addresses_are_written_as_the_daemon_writes_them() {
+        assert_eq!(plain("[::ffff:192.0.2.1]:25"), "192.0.2.1:25");
+        assert_eq!(plain("[2001:db8::1]:25"), "[2001:db8::1]:25");
+        assert_eq!(plain("[fe80::1%eth0]:25"), "[fe80::1]:25");
+    }
+}
