@@ -254,8 +254,8 @@ impl Soak {
                 .chain(self.containers.iter().map(|(it, _)| &it.namespace));
             let found = self.oracle.compare(&self.daemon, places)?;
             self.books.compared(found);
+            progress(&self.books.line(self.begin.elapsed()));
         }
-        progress(&self.books.line(self.begin.elapsed()));
         Ok(status)
     }
 

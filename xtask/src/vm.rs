@@ -54,6 +54,7 @@ const WAYS: &[Way] = &[
         parameters: "",
         lockdown: "none",
         tests: &[
+            "containers::",
             "distance::",
             "exclusions::",
             "families::",
@@ -61,6 +62,7 @@ const WAYS: &[Way] = &[
             "host::",
             "life::",
             "overflow::",
+            "polling::",
             "sensors::",
         ],
     },

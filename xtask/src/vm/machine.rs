@@ -11,7 +11,7 @@ use super::{
 use crate::command::command;
 
 /// The longest that a machine may take.
-const LIMIT: Duration = Duration::from_secs(1200);
+const LIMIT: Duration = Duration::from_secs(1800);
 /// From one look to the next.
 const LOOK: Duration = Duration::from_millis(200);
 
