@@ -273,6 +273,15 @@ pub(crate) fn own_machine() -> bool {
     own
 }
 
+/// Whether this kernel has what was to be made; else the test ends.
+#[track_caller]
+pub(crate) fn kernel_has(what: &str, made: &Result<()>) -> bool {
+    if made.is_err() {
+        skip(&format!("a kernel with {what}"), MACHINE);
+    }
+    made.is_ok()
+}
+
 /// Says that a test is skipped for lack of something, or fails when that is required.
 #[track_caller]
 fn skip(lacking: &str, requirement: &str) {

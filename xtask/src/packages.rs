@@ -56,6 +56,12 @@ const MACHINES: &[Needed] = &[
         others: "kmod (dnf, pacman, apk)",
     },
     Needed {
+        program: "wg",
+        what_for: "sets up the tunnels of a test",
+        debian: "wireguard-tools",
+        others: "wireguard-tools (dnf, pacman, apk, zypper)",
+    },
+    Needed {
         program: "xz",
         what_for: "unpacks modules",
         debian: "xz-utils",

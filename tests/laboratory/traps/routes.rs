@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use lab::{
-    Direction, Fault, Load, Options, Partial, Plan, SocketOptions, daemon::Naming, server::Server,
+    Direction, Fault, Load, Options, Partial, Plan, SocketOptions, Upstream, daemon::Naming,
+    server::Server,
 };
 
 use super::{is_bad, round_trips_are_known, steady, turns_bad};
-use crate::world::{RECOVERY, SOON, START, World, all_quiet, it_works};
+use crate::world::{RECOVERY, SOON, START, World, all_quiet, it_works, kernel_has};
 
 /// Trap: peers on the link itself: they have their own next hop, beside the provider's router.
 #[test]
@@ -113,8 +114,97 @@ fn bound_connections_stuck_before_the_start_belong_to_the_uplink_that_they_take(
     assert!(stalls.iter().all(|it| it.nexthop == gateway), "{stalls:?}");
 }
 
+/// Trap: marks, devices, source rules, VRFs: the uplink is in a routing table of its own.
+#[test]
+fn connections_of_a_vrf_belong_to_its_uplink() {
+    let Some(mut world) = World::new(2) else {
+        return;
+    };
+    let host = &world.lab.host;
+    let made = host.ip("link add red type vrf table 111\n");
+    if !kernel_has("VRFs", &made) {
+        return;
+    }
+    let gateway = world.lab.upstreams[1].gateway;
+    it_works(host.ip(&format!(
+        "link set red up\n\
+         link set wan2 master red\n\
+         route add default via {gateway} dev wan2 table 111\n"
+    )));
+    let bound = |upstream: usize| {
+        let to = &world.lab.upstreams[upstream];
+        Plan::new(to, 0..12, Load::STEADY).with(SocketOptions {
+            device: Some("red"),
+            ..SocketOptions::default()
+        })
+    };
+    let plans = [bound(0), bound(1)];
+    world.traffic(0, 0..12, Load::STEADY);
+    for plan in &plans {
+        world.plan(plan);
+    }
+    world.watch_with(&Options {
+        naming: Naming::None,
+        config: "[[upstream]]\nname = \"customer\"\nvrf = \"red\"\n".to_owned(),
+        ..Options::default()
+    });
+    let other = format!("{}%wan1", world.lab.upstreams[0].gateway);
+    world.until(START, "both are ok", |status| {
+        status.state_of("customer") == "ok" && status.state_of(&other) == "ok"
+    });
+    world.break_(1, Fault::Blackhole(Direction::Both));
+    let status = turns_bad(&world, "customer", "blackhole");
+    let upstream = status.upstream("customer").expect("it is listed");
+    assert_eq!(upstream.interface.as_deref(), Some("wan2"), "{upstream:?}");
+    world.hold(Duration::from_secs(3), "the other is fine", |status| {
+        status.state_of(&other) == "ok"
+    });
+    world.repair(1);
+    world.until(RECOVERY, "all is well", all_quiet);
+}
+
+/// Trap: marks, devices, source rules, VRFs: the way to IPv4 destinations is an IPv6 router.
+#[test]
+fn ipv4_through_an_ipv6_gateway_belongs_to_it() {
+    let Some(mut world) = World::new(2) else {
+        return;
+    };
+    let uplink = &world.lab.upstreams[1];
+    let (range, _) = uplink.aggregates();
+    let gateway = uplink.gateway6.to_string();
+    it_works(world.lab.host.ip(&format!(
+        "rule del from {}\n\
+         route replace {range} via inet6 {gateway} dev wan2\n",
+        uplink.local
+    )));
+    // Else the first round trips are as long as the router's address takes to be found.
+    it_works(world.lab.wait_for_ipv6());
+    world.traffic(0, 0..12, Load::STEADY);
+    world.traffic(1, 0..12, Load::STEADY);
+    world.watch_with(&Options::by_interface());
+    world.all_ok();
+    world.break_(1, Fault::Blackhole(Direction::Both));
+    let status = world.is_blamed(1, "blackhole");
+    let upstream = status.upstream("provider-b").expect("it is listed");
+    assert_eq!(upstream.gateway, Some(gateway), "{upstream:?}");
+    world.recovers(1);
+    world.break_(1, Fault::NeighbourSilent);
+    world.is_blamed(1, "neighbour");
+    world.recovers(1);
+}
+
 /// A host whose route to all destinations has two next hops, chosen by addresses and ports.
 fn two_next_hops() -> Option<World> {
+    two_next_hops_by(|first, second| {
+        format!(
+            "nexthop via {} nexthop via {}",
+            first.gateway, second.gateway
+        )
+    })
+}
+
+/// The same; `by` writes the next hops of the route, and what must be made before in lines of their own.
+fn two_next_hops_by(by: impl Fn(&Upstream, &Upstream) -> String) -> Option<World> {
     let mut world = World::new(2)?;
     let host = &world.lab.host;
     it_works(host.sysctl(&[("ipv4/fib_multipath_hash_policy", "1")]));
@@ -124,11 +214,13 @@ fn two_next_hops() -> Option<World> {
         // By these the source address would decide, and not the route.
         batch += &format!("rule del from {}\n", upstream.local);
     }
-    batch += &format!("route replace {range}");
-    for upstream in &world.lab.upstreams {
-        batch += &format!(" nexthop via {}", upstream.gateway);
-    }
-    it_works(host.ip(&(batch + "\n")));
+    let [first, second] = &world.lab.upstreams[..] else {
+        unreachable!("there are two")
+    };
+    let ways = by(first, second);
+    let (before, hops) = ways.rsplit_once('\n').unwrap_or(("", &ways));
+    batch += &format!("{before}\nroute replace {range} {hops}\n");
+    it_works(host.ip(&batch));
     let traffic = world.traffic(0, 0..12, steady(8));
     round_trips_are_known(&world, traffic, 96);
     Some(world)
@@ -137,9 +229,29 @@ fn two_next_hops() -> Option<World> {
 /// Trap: routes with several next hops: a look-up says either.
 #[test]
 fn of_two_next_hops_of_one_route_the_dead_one_is_named() {
-    let Some(mut world) = two_next_hops() else {
-        return;
-    };
+    if let Some(world) = two_next_hops() {
+        the_dead_one_is_named(world);
+    }
+}
+
+/// Trap: routes with several next hops: objects of their own, of which routes make use.
+#[test]
+fn of_a_group_of_next_hop_objects_the_dead_one_is_named() {
+    let objects = two_next_hops_by(|first, second| {
+        format!(
+            "nexthop add id 1 via {} dev {}\n\
+             nexthop add id 2 via {} dev {}\n\
+             nexthop add id 9 group 1/2\n\
+             nhid 9",
+            first.gateway, first.interface, second.gateway, second.interface
+        )
+    });
+    if let Some(world) = objects {
+        the_dead_one_is_named(world);
+    }
+}
+
+fn the_dead_one_is_named(mut world: World) {
     world.watch_with(&Options {
         naming: Naming::None,
         ..Options::default()

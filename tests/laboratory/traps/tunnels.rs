@@ -2,30 +2,113 @@
 
 use std::time::Duration;
 
-use lab::{Direction, Fault, Load, Plan};
+use anyhow::{Context as _, Result, ensure};
+use lab::{Direction, Fault, Load, Plan, namespace::Namespace};
 
 use super::{is_bad, turns_bad};
-use crate::world::{RECOVERY, SOON, START, World, all_quiet, it_works};
+use crate::world::{RECOVERY, SOON, START, World, all_quiet, it_works, kernel_has};
 
 /// Inside the tunnel.
 const INSIDE: &str = "10.90.0.0/16";
 
+/// What a tunnel is made of.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Vxlan,
+    Ipip,
+    Gre,
+    Wireguard,
+}
+
+/// The far end of tunnels.
+const FAR: &str = "100.64.1.2";
+
+impl Kind {
+    /// Makes the two ends of a tunnel through the second upstream.
+    fn make(self, world: &World) -> Result<()> {
+        let (host, net) = (&world.lab.host, &world.lab.net);
+        let near = world.lab.upstreams[1].local;
+        let ends = |more: &str| {
+            host.ip(&format!(
+                "link add tunnel type {more} local {near} remote {FAR} dev wan2\n"
+            ))?;
+            net.ip(&format!(
+                "link add tunnel type {more} local {FAR} remote {near} dev core1\n"
+            ))
+        };
+        match self {
+            Self::Vxlan => ends("vxlan id 42 dstport 4789"),
+            Self::Ipip => ends("ipip"),
+            Self::Gre => ends("gre"),
+            Self::Wireguard => {
+                for end in [host, net] {
+                    end.ip("link add tunnel type wireguard\n")?;
+                }
+                let keys = [wireguard(host, "near")?, wireguard(net, "far")?];
+                peer(host, &keys[1], &format!("{FAR}:51820"))?;
+                peer(net, &keys[0], &format!("{near}:51820"))
+            }
+        }
+    }
+}
+
+/// Gives an end a key, and gives the public half.
+fn wireguard(end: &Namespace, name: &str) -> Result<String> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join(name);
+    let file = file.to_str().context("a path that is no text")?;
+    let public = format!(
+        "wg genkey > {file} && wg set tunnel listen-port 51820 private-key {file} \
+                          && wg pubkey < {file}"
+    );
+    let output = end.output("sh", &["-c", &public])?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "no key for WireGuard: {said}");
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}
+
+/// Tells an end of the other.
+fn peer(end: &Namespace, key: &str, at: &str) -> Result<()> {
+    let arguments = [
+        "set",
+        "tunnel",
+        "peer",
+        key,
+        "endpoint",
+        at,
+        "allowed-ips",
+        "0.0.0.0/0",
+    ];
+    let output = end.output("wg", &arguments)?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "WireGuard takes no peer: {said}");
+    Ok(())
+}
+
 /// Two upstreams, and a tunnel without a gateway through the second. All three do well.
 fn tunnel() -> Option<World> {
+    tunnel_of(Kind::Vxlan)
+}
+
+fn tunnel_of(kind: Kind) -> Option<World> {
     let mut world = World::new(2)?;
-    let under = &world.lab.upstreams[1];
-    let (local, gateway) = (under.local, under.gateway);
-    let remote = "100.64.1.2";
+    let gateway = world.lab.upstreams[1].gateway;
+    it_works(
+        world
+            .lab
+            .host
+            .ip(&format!("route add {FAR}/32 via {gateway}\n")),
+    );
+    if !kernel_has(&format!("tunnels of kind {kind:?}"), &kind.make(&world)) {
+        return None;
+    }
     it_works(world.lab.host.ip(&format!(
-        "route add {remote}/32 via {gateway}\n\
-         link add tunnel type vxlan id 42 dstport 4789 local {local} remote {remote} dev wan2\n\
-         address add 10.89.0.2/24 dev tunnel\n\
+        "address add 10.89.0.2/24 dev tunnel\n\
          link set tunnel up\n\
          route add {INSIDE} dev tunnel\n"
     )));
     it_works(world.lab.net.ip(&format!(
-        "link add tunnel type vxlan id 42 dstport 4789 local {remote} remote {local} dev core1\n\
-         address add 10.89.0.1/24 dev tunnel\n\
+        "address add 10.89.0.1/24 dev tunnel\n\
          link set tunnel up\n\
          route add local {INSIDE} dev lo\n"
     )));
@@ -44,16 +127,43 @@ fn tunnel() -> Option<World> {
 /// Trap: tunnels and their underlay: what breaks inside is the tunnel's.
 #[test]
 fn what_breaks_inside_a_tunnel_is_the_tunnels() {
-    let Some(world) = tunnel() else {
-        return;
-    };
+    if let Some(world) = tunnel() {
+        what_breaks_inside_is_the_tunnels(&world);
+    }
+}
+
+/// Trap: tunnels and their underlay: packets in packets.
+#[test]
+fn what_breaks_inside_an_ipip_tunnel_is_the_tunnels() {
+    if let Some(world) = tunnel_of(Kind::Ipip) {
+        what_breaks_inside_is_the_tunnels(&world);
+    }
+}
+
+/// Trap: tunnels and their underlay: with a header of their own.
+#[test]
+fn what_breaks_inside_a_gre_tunnel_is_the_tunnels() {
+    if let Some(world) = tunnel_of(Kind::Gre) {
+        what_breaks_inside_is_the_tunnels(&world);
+    }
+}
+
+/// Trap: tunnels and their underlay: sealed.
+#[test]
+fn what_breaks_inside_a_wireguard_tunnel_is_the_tunnels() {
+    if let Some(world) = tunnel_of(Kind::Wireguard) {
+        what_breaks_inside_is_the_tunnels(&world);
+    }
+}
+
+fn what_breaks_inside_is_the_tunnels(world: &World) {
     it_works(world.lab.net.nft(
         "table inet inside {\n\
          chain swallow { type filter hook input priority 0; policy accept;\n\
          iifname tunnel tcp flags & syn != syn counter drop;\n\
          }\n}\n",
     ));
-    let status = turns_bad(&world, "tunnel", "blackhole");
+    let status = turns_bad(world, "tunnel", "blackhole");
     let upstream = status.upstream("tunnel").expect("it is listed");
     assert_eq!(upstream.interface.as_deref(), Some("tunnel"));
     assert_eq!(upstream.gateway, None, "the link is the way");

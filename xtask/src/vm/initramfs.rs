@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Programs that the laboratory calls.
-const TOOLS: &[&str] = &["ip", "tc", "nft", "ping", "setpriv"];
+const TOOLS: &[&str] = &["ip", "tc", "nft", "ping", "setpriv", "wg"];
 
 /// Modules that the laboratory's networks need; a kernel that lacks one has it built in, or goes without.
 const MODULES: &[&str] = &[
@@ -27,6 +27,7 @@ const MODULES: &[&str] = &[
     "vxlan",
     "macvlan",
     "ipip",
+    "ip_gre",
     "wireguard",
     "vrf",
     "sch_netem",
