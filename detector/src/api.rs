@@ -50,6 +50,9 @@ pub struct Upstream {
     pub netns: Option<NetnsId>,
     /// All its next hops.
     pub next_hops: Vec<NextHop>,
+    /// What carries it, when its first next hop is a tunnel; `null` when it is none, or not known.
+    #[serde(default)]
+    pub underlay: Option<Underlay>,
     /// State.
     pub state: State,
     /// Since when.
@@ -85,6 +88,15 @@ pub struct Upstream {
     pub evidence: Evidence,
     /// The data that the kernel still keeps for its orphans.
     pub orphan_bytes: u64,
+}
+
+/// What carries a tunnel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Underlay {
+    /// The next hop that the tunnel's own packets take.
+    pub next_hop: NextHop,
+    /// The upstream that this next hop belongs to; `null` when no other connection uses it.
+    pub upstream: Option<String>,
 }
 
 /// The figures behind a verdict; `null` where one is not known.

@@ -214,7 +214,7 @@ impl Daemon {
                 }
                 read = finished(&mut walk) => {
                     walk = None;
-                    self.end_sweep(read?, &topology).await;
+                    self.end_sweep(read?, &mut topology).await;
                     if search.is_none() {
                         search = self.begin_search();
                     }
@@ -390,7 +390,7 @@ impl Daemon {
         self.publish(clock::now());
     }
 
-    async fn end_sweep(&mut self, (reader, read): Read, topology: &Topology) {
+    async fn end_sweep(&mut self, (reader, read): Read, topology: &mut Topology) {
         self.sensors.end_sweep(reader);
         self.swept_at = clock::now();
         match read {
@@ -421,7 +421,10 @@ impl Daemon {
     }
 
     /// Asks netlink what the kernel's sockets do not tell of connections in trouble.
-    async fn look_around(&mut self, topology: &Topology) {
+    async fn look_around(&mut self, topology: &mut Topology) {
+        for input in topology.underlays().await {
+            self.feed(input);
+        }
         let hops = self.engine.suspected_hops();
         if !hops.is_empty() {
             match topology.neighbours(&hops).await {

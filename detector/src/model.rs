@@ -307,6 +307,9 @@ pub struct Interface {
     pub vrf: Option<String>,
     /// Administratively up and with carrier.
     pub up: bool,
+    /// Of a tunnel, the next hop that its own packets take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub underlay: Option<NextHop>,
 }
 
 /// What the engine is told.

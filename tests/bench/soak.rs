@@ -31,6 +31,13 @@ mod trouble;
 
 /// Destinations of each upstream.
 const DESTINATIONS: u8 = 20;
+/// Messages that fit where large packets are lost: without any that gets through, nobody could tell that
+/// from a black hole.
+const SMALL: Load = Load::Steady {
+    connections: 1,
+    bytes: 200,
+    every: Duration::from_millis(500),
+};
 /// From look to look.
 const POLL: Duration = Duration::from_millis(200);
 /// From one comparison with `ss` to the next.
@@ -114,6 +121,7 @@ impl Soak {
         for upstream in 0..3 {
             for load in [
                 Load::STEADY,
+                SMALL,
                 Load::Idle(20),
                 Load::SlowReaders(4),
                 Load::LongPoll(10),

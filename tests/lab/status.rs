@@ -78,6 +78,8 @@ pub struct Upstream {
     pub interface: Option<String>,
     /// Gateway.
     pub gateway: Option<String>,
+    /// What carries it.
+    pub underlay: Option<Underlay>,
     /// State.
     pub state: String,
     /// How far the trouble reaches.
@@ -100,6 +102,13 @@ pub struct Upstream {
     pub oldest_stall_seconds: Option<f64>,
     /// The figures behind the verdict.
     pub evidence: Evidence,
+}
+
+/// What carries a tunnel.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Underlay {
+    /// The upstream that does.
+    pub upstream: Option<String>,
 }
 
 /// The figures behind a verdict, some of them.

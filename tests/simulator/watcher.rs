@@ -114,8 +114,8 @@ impl Watcher {
             let interface = Interface {
                 name: format!("wan{upstream}"),
                 alias: Some(name(upstream)),
-                vrf: None,
                 up: true,
+                ..Interface::default()
             };
             let index = next_hop(upstream).interface;
             self.tell(now, Input::Interface(NETNS, index, Some(interface)));

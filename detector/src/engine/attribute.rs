@@ -121,6 +121,7 @@ mod tests {
             alias: alias.map(Into::into),
             vrf: Some("red".into()),
             up: true,
+            underlay: None,
         };
         Interfaces::from([((NETNS, WAN), interface)])
     }

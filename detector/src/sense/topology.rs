@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
+    link::LinkMessage,
     neighbour::NeighbourMessage,
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia},
 };
@@ -30,6 +31,8 @@ pub struct Topology {
     handle: Handle,
     /// Changes; `None` stands for some that were lost.
     changes: BoxStream<'static, Option<RouteNetlinkMessage>>,
+    /// Some were lost, and nothing was read again yet.
+    stale: bool,
     known: Known,
 }
 
@@ -65,22 +68,43 @@ impl Topology {
             netns,
             handle,
             changes,
+            stale: false,
             known: Known::new(netns),
         };
-        let mut inputs = topology.read_links().await?;
-        inputs.extend(topology.read_all_neighbours().await?);
+        let (links, neighbours) = topology.read().await?;
+        let inputs = topology.take_all(&links, &neighbours);
         Ok((topology, inputs))
     }
 
     /// Waits for the next change. `None` when netlink has ended. When the kernel dropped changes
     /// because there were too many at once, everything is read again.
     pub async fn next(&mut self) -> Option<Vec<Input>> {
-        let Some(message) = self.changes.next().await? else {
+        // Whoever waits may be called away at any point: that some were lost must be remembered.
+        if !self.stale {
+            if let Some(message) = self.changes.next().await? {
+                return Some(self.known.take(&message));
+            }
             tracing::warn!("too many changes of links, neighbours and routes at once: reading all");
-            self.known.rerouted = true;
-            return Some(self.read_again().await);
-        };
-        Some(self.known.take(&message))
+            self.stale = true;
+        }
+        let inputs = self.read_again().await;
+        self.stale = false;
+        (self.known.rerouted, self.known.recarried) = (true, true);
+        Some(inputs)
+    }
+
+    /// What carries each tunnel, where that has changed since the last call.
+    pub async fn underlays(&mut self) -> Vec<Input> {
+        if !std::mem::take(&mut self.known.recarried) {
+            return Vec::new();
+        }
+        let mut inputs = Vec::new();
+        for (index, remote) in self.known.tunnels() {
+            let route = self.ask(remote, Vec::new()).await;
+            let carrier = route.ok().flatten().and_then(Route::unicast);
+            inputs.extend(self.known.carry(index, carrier));
+        }
+        inputs
     }
 
     /// Whether routes, rules or addresses have changed since the last call.
@@ -104,9 +128,10 @@ impl Topology {
     /// # Errors
     /// When netlink refuses.
     pub async fn neighbours(&self, hops: &BTreeSet<NextHop>) -> anyhow::Result<Vec<Input>> {
-        let mut inputs = self.read_neighbours().await?.1;
-        inputs.retain(|input| matches!(input, Input::Neighbour(hop, _) if hops.contains(hop)));
-        Ok(inputs)
+        let all = self.read_neighbours().await?;
+        let inputs = all.iter().filter_map(|it| self.known.neighbour(it));
+        let asked = |it: &Input| matches!(it, Input::Neighbour(hop, _) if hops.contains(hop));
+        Ok(inputs.filter(asked).collect())
     }
 
     /// The next hop of a connection as the routing table has it now, for connections whose route
@@ -217,54 +242,46 @@ impl Topology {
 
     /// Everything anew; links that are gone are reported as such.
     async fn read_again(&mut self) -> Vec<Input> {
-        let before = std::mem::take(&mut self.known.links);
-        let read = async {
-            let mut inputs = self.read_links().await?;
-            inputs.extend(self.read_all_neighbours().await?);
-            anyhow::Ok(inputs)
-        };
-        match tokio::time::timeout(PATIENCE, read).await {
-            Ok(Ok(mut inputs)) => {
-                let gone = before
-                    .keys()
-                    .filter(|index| !self.known.links.contains_key(index));
-                inputs.extend(gone.map(|index| Input::Interface(self.netns, *index, None)));
+        match tokio::time::timeout(PATIENCE, self.read()).await {
+            Ok(Ok((links, neighbours))) => {
+                let before = self.known.indexes();
+                let mut inputs = self.take_all(&links, &neighbours);
+                let there: BTreeSet<_> = links.iter().map(|it| IfIndex(it.header.index)).collect();
+                for gone in before.difference(&there) {
+                    inputs.push(self.known.remove(*gone));
+                }
                 inputs
             }
             failed => {
                 tracing::warn!("links and neighbours cannot be read: {failed:?}");
-                self.known.links = before;
                 Vec::new()
             }
         }
     }
 
-    async fn read_links(&mut self) -> anyhow::Result<Vec<Input>> {
+    async fn read(&self) -> anyhow::Result<(Vec<LinkMessage>, Vec<NeighbourMessage>)> {
         let links = collect(self.handle.link().get().execute())
             .await
             .context("cannot list links")?;
+        Ok((links, self.read_neighbours().await?))
+    }
+
+    fn take_all(&mut self, links: &[LinkMessage], neighbours: &[NeighbourMessage]) -> Vec<Input> {
         let mut inputs = Vec::new();
-        for link in &links {
+        for link in links {
             inputs.extend(self.known.link(link));
         }
-        Ok(inputs)
+        for neighbour in neighbours {
+            self.known.note_address(neighbour);
+            inputs.extend(self.known.neighbour(neighbour));
+        }
+        inputs
     }
 
-    async fn read_all_neighbours(&mut self) -> anyhow::Result<Vec<Input>> {
-        let (all, inputs) = self.read_neighbours().await?;
-        all.iter().for_each(|it| self.known.note_address(it));
-        Ok(inputs)
-    }
-
-    async fn read_neighbours(&self) -> anyhow::Result<(Vec<NeighbourMessage>, Vec<Input>)> {
-        let all: Vec<_> = collect(self.handle.neighbours().get().execute())
+    async fn read_neighbours(&self) -> anyhow::Result<Vec<NeighbourMessage>> {
+        collect(self.handle.neighbours().get().execute())
             .await
-            .context("cannot list neighbours")?;
-        let inputs = all
-            .iter()
-            .filter_map(|it| self.known.neighbour(it))
-            .collect();
-        Ok((all, inputs))
+            .context("cannot list neighbours")
     }
 }
 

@@ -107,6 +107,7 @@ fn upstream(upstream: &model::Upstream, snapshot: &Snapshot, facts: &Facts) -> a
         interface: first.map(|it| it.interface.clone()),
         gateway: first.and_then(|it| it.gateway),
         netns: first.map(|it| it.netns),
+        underlay: underlay(upstream, snapshot),
         state: upstream.state,
         since: facts.wall_at(snapshot.at, upstream.since),
         scope: upstream.scope,
@@ -232,6 +233,19 @@ fn stall(stall: &model::Stall, snapshot: &Snapshot, facts: &Facts) -> api::Stall
         uid: sample.uid,
         cgroup: owner.and_then(|it| it.cgroup.clone()),
     }
+}
+
+/// What carries the tunnel that an upstream's first next hop is.
+fn underlay(upstream: &model::Upstream, snapshot: &Snapshot) -> Option<api::Underlay> {
+    let first = upstream.next_hops.keys().next()?;
+    let interface = snapshot.interfaces.get(&(first.netns, first.interface))?;
+    let carrier = interface.underlay?;
+    let mut others = snapshot.upstreams.iter();
+    let carried = others.find(|it| it.next_hops.contains_key(&carrier));
+    Some(api::Underlay {
+        next_hop: next_hop(&carrier, snapshot),
+        upstream: carried.map(|it| it.name.clone()),
+    })
 }
 
 fn next_hop(next_hop: &NextHop, snapshot: &Snapshot) -> api::NextHop {

@@ -1,11 +1,18 @@
 //! What a soak has seen, and what it makes of it.
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 use lab::Daemon;
 
-use super::{oracle::Found, trouble::Trouble};
+use super::{
+    oracle::{Found, Pair},
+    trouble::Trouble,
+};
 use crate::{
     idle::{mebibytes, memory},
     report::{Times, heading, verdict},
@@ -31,6 +38,8 @@ pub(super) struct Books {
     /// Wrong verdicts.
     pub(super) wrong: Vec<String>,
     pub(super) differences: Vec<String>,
+    /// Connections of which one was told already.
+    differing: BTreeSet<Pair>,
     /// Bytes and descriptors of the daemon, at first and once it had settled; and the most since.
     pub(super) descriptors: (usize, usize),
     pub(super) settled: Option<u64>,
@@ -54,6 +63,7 @@ impl Books {
             stuck: 0,
             wrong: Vec::new(),
             differences: Vec::new(),
+            differing: BTreeSet::new(),
             descriptors: (held, held),
             settled: None,
             most: 0,
@@ -98,9 +108,11 @@ impl Books {
         self.comparisons += 1;
         self.compared += found.compared;
         self.stuck += found.stuck;
-        for difference in found.differences {
-            eprintln!("\nDIFFERENCE: {difference}");
-            self.differences.push(difference);
+        for (pair, difference) in found.differences {
+            if self.differing.insert(pair) {
+                eprintln!("\nDIFFERENCE: {difference}");
+                self.differences.push(difference);
+            }
         }
     }
 

@@ -15,7 +15,7 @@ const STUCK: Duration = Duration::from_secs(5);
 const REPEATED: u32 = 2;
 
 /// A connection: local and remote address with their ports.
-type Pair = (String, String);
+pub(super) type Pair = (String, String);
 
 /// What is remembered from comparison to comparison.
 #[derive(Debug, Default)]
@@ -33,7 +33,7 @@ pub(super) struct Found {
     /// That both called stuck.
     pub(super) stuck: usize,
     /// What one says and the other does not, twice in a row.
-    pub(super) differences: Vec<String>,
+    pub(super) differences: Vec<(Pair, String)>,
 }
 
 impl Oracle {
@@ -64,32 +64,30 @@ impl Oracle {
             .filter(|pair| !told.contains_key(*pair))
             .cloned()
             .collect();
-        // What has nothing left to send, before and after, cannot be stuck.
-        let at_rest = |pair: &Pair| {
+        // What has nothing left to send, before and after, cannot be stuck, unless it waits for
+        // what is missing of what arrives.
+        let at_rest = |pair: &Pair, waits: bool| {
             let looks = [before.get(pair), after.get(pair)];
-            looks.iter().all(|it| it.is_some_and(|it| !it.outstanding))
+            let rests = |it: &Socket| !(it.outstanding || waits && it.disordered);
+            looks.iter().all(|it| it.is_some_and(rests))
         };
         let invented: BTreeSet<_> = told
             .iter()
-            .filter(|(pair, it)| it.phase == "stalled" && at_rest(pair))
+            .filter(|(_, it)| it.phase == "stalled")
+            .filter(|(pair, it)| at_rest(pair, it.cause == "receive-hole"))
             .map(|(pair, _)| pair.clone())
             .collect();
         let mut differences = Vec::new();
         for pair in missing.intersection(&self.missing) {
-            differences.push(format!(
-                "ss alone calls it stuck: {} to {}: {:?}",
-                pair.0,
-                pair.1,
-                after.get(pair)
+            let words = format!("{:?}", after.get(pair));
+            differences.push((
+                pair.clone(),
+                format!("ss alone calls it stuck: {pair:?}: {words}"),
             ));
         }
         for pair in invented.intersection(&self.invented) {
-            differences.push(format!(
-                "ss does not call it stuck: {} to {}: {:?}",
-                pair.0,
-                pair.1,
-                told.get(pair)
-            ));
+            let words = format!("{:?}", told.get(pair));
+            differences.push((pair.clone(), format!("ss does not call it stuck: {words}")));
         }
         self.missing = missing;
         self.invented = invented;
@@ -105,6 +103,8 @@ impl Oracle {
 #[derive(Debug, Clone, Default)]
 struct Socket {
     outstanding: bool,
+    /// Data arrived out of order, now or before.
+    disordered: bool,
     /// Repetitions without an acknowledgement, of a retransmission timer that runs.
     repeated: u32,
     acknowledged: Duration,
@@ -150,6 +150,8 @@ fn parse(line: &str) -> Option<(Pair, Socket)> {
         if let Some(timer) = word.strip_prefix("timer:(on,") {
             let count = timer.trim_end_matches(')').rsplit(',').next()?;
             socket.repeated = count.parse().ok()?;
+        } else if word.starts_with("rcv_ooopack:") {
+            socket.disordered = true;
         } else if let Some(milliseconds) = word.strip_prefix("lastack:") {
             socket.acknowledged = Duration::from_millis(milliseconds.parse().ok()?);
         }
@@ -187,7 +189,9 @@ mod tests {
         let (_, fine) = parse(&line.replace("5320", "320")).unwrap();
         assert!(!fine.is_stuck());
         let (_, empty) = parse(&line.replace("500 ", "0 ")).unwrap();
-        assert!(!empty.is_stuck() && !empty.outstanding);
+        assert!(!empty.is_stuck() && !empty.outstanding && !empty.disordered);
+        let (_, hole) = parse(&line.replace("rcv_space", "rcv_ooopack")).unwrap();
+        assert!(hole.disordered);
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub(super) fn speaks_for(
     points.extend(receiving(&upstream.evidence));
     points.extend(leg(&upstream.evidence));
     points.extend(counterfactual(upstream));
+    points.extend(carrier(upstream, status));
     let other = elsewhere(upstream, status);
     if upstream.destinations.stalled > 0 && other.active > 0 {
         points.push(format!("other upstreams: {}", stalled(other)));
@@ -64,6 +65,28 @@ pub(super) fn speaks_against(upstream: &api::Upstream, status: &api::Status) -> 
         points.push("nothing that was seen".to_owned());
     }
     points
+}
+
+/// What carries it, when it is a tunnel, and how that does.
+pub(super) fn carrier(upstream: &api::Upstream, status: &api::Status) -> Option<String> {
+    let underlay = upstream.underlay.as_ref()?;
+    let hop = &underlay.next_hop;
+    let way = via(Some(&hop.interface), hop.gateway);
+    let Some(name) = &underlay.upstream else {
+        return Some(format!(
+            "it is a tunnel, carried by {way}: no connection of this host tells how that does"
+        ));
+    };
+    let carrier = status.upstreams.iter().find(|it| it.name == *name)?;
+    let does = match carrier.state {
+        State::Failing | State::Degraded => "is in trouble itself: look there first",
+        State::Ok => "does well: the trouble is inside the tunnel or at its far end",
+        State::Idle => "is idle, so that nobody can tell how it does",
+    };
+    let name = clean(name);
+    Some(format!(
+        "it is a tunnel, carried by {name} ({way}), which {does}"
+    ))
 }
 
 /// How many do well.

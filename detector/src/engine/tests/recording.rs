@@ -275,6 +275,7 @@ fn every_input_is_read_back_as_it_was_written() {
         alias: Some(String::new()),
         vrf: Some("blue".to_owned()),
         up: true,
+        underlay: Some(world::hop(1)),
     };
     let inputs = [
         Input::Timeout(full),

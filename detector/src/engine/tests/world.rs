@@ -525,8 +525,8 @@ impl World {
         let interface = Interface {
             name: format!("wan-{name}"),
             alias: Some(name.clone()),
-            vrf: None,
             up: true,
+            ..Interface::default()
         };
         self.tell(Input::Interface(
             NETNS,

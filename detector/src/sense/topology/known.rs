@@ -1,10 +1,16 @@
 //! PURE. What is known of links, neighbours and routes: netlink's messages in, inputs out.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
+    link::{
+        InfoData, InfoGre, InfoGre6, InfoIpTunnel, InfoKind, InfoVxlan, LinkAttribute, LinkFlags,
+        LinkInfo, LinkMessage,
+    },
     neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState},
     route::RouteMessage,
 };
@@ -16,12 +22,14 @@ use crate::model::{IfIndex, Input, Interface, NetnsId, NextHop, Reachability};
 #[derive(Debug)]
 pub struct Known {
     netns: NetnsId,
-    pub(super) links: BTreeMap<IfIndex, Link>,
+    links: BTreeMap<IfIndex, Link>,
     /// Routes that changed since it was last asked.
     pub(super) route_changes: Changes,
     pub(super) addresses: Addresses,
     /// Routes, rules or addresses changed since it was last asked.
     pub(super) rerouted: bool,
+    /// What carries the tunnels must be asked.
+    pub(super) recarried: bool,
 }
 
 /// A link as netlink tells it.
@@ -30,6 +38,8 @@ pub(super) struct Link {
     interface: Interface,
     controller: Option<IfIndex>,
     is_vrf: bool,
+    /// Of a tunnel with one, its far end.
+    remote: Option<IpAddr>,
 }
 
 impl Known {
@@ -41,6 +51,7 @@ impl Known {
             route_changes: Changes::default(),
             addresses: Addresses::default(),
             rerouted: false,
+            recarried: false,
         }
     }
 
@@ -55,12 +66,11 @@ impl Known {
                 | RouteNetlinkMessage::NewAddress(_)
                 | RouteNetlinkMessage::DelAddress(_)
         );
+        self.recarried |= self.rerouted;
         match message {
             RouteNetlinkMessage::NewLink(link) => self.link(link),
             RouteNetlinkMessage::DelLink(link) => {
-                let index = IfIndex(link.header.index);
-                self.links.remove(&index);
-                vec![Input::Interface(self.netns, index, None)]
+                vec![self.remove(IfIndex(link.header.index))]
             }
             RouteNetlinkMessage::NewNeighbour(neighbour) => {
                 self.note_address(neighbour);
@@ -104,6 +114,7 @@ impl Known {
             },
             controller: None,
             is_vrf: false,
+            remote: None,
         };
         for attribute in &message.attributes {
             match attribute {
@@ -114,6 +125,7 @@ impl Known {
                     link.is_vrf = infos
                         .iter()
                         .any(|info| matches!(info, LinkInfo::Kind(InfoKind::Vrf)));
+                    link.remote = infos.iter().find_map(far_end);
                 }
                 _ => {}
             }
@@ -122,12 +134,46 @@ impl Known {
         if link.interface.name.is_empty() {
             return Vec::new();
         }
+        // What carries it is asked for again, and stays until that is answered.
+        let before = self.links.get(&index).filter(|it| it.remote == link.remote);
+        link.interface.underlay = before.and_then(|it| it.interface.underlay);
+        self.recarried |= link.remote.is_some() && before.is_none();
         self.links.insert(index, link);
         self.links
             .iter()
             .filter(|(other, link)| **other == index || link.controller == Some(index))
             .map(|(other, link)| Input::Interface(self.netns, *other, Some(self.describe(link))))
             .collect()
+    }
+
+    /// The links that are known.
+    pub(super) fn indexes(&self) -> BTreeSet<IfIndex> {
+        self.links.keys().copied().collect()
+    }
+
+    /// A link is gone.
+    pub(super) fn remove(&mut self, index: IfIndex) -> Input {
+        self.links.remove(&index);
+        Input::Interface(self.netns, index, None)
+    }
+
+    /// Tunnels, and their far ends.
+    pub(super) fn tunnels(&self) -> Vec<(IfIndex, IpAddr)> {
+        let links = self.links.iter();
+        links
+            .filter_map(|(index, link)| Some((*index, link.remote?)))
+            .collect()
+    }
+
+    /// Takes in what carries a tunnel, if that is news.
+    pub(super) fn carry(&mut self, index: IfIndex, underlay: Option<NextHop>) -> Option<Input> {
+        let link = self.links.get_mut(&index)?;
+        if link.interface.underlay == underlay {
+            return None;
+        }
+        link.interface.underlay = underlay;
+        let interface = self.describe(self.links.get(&index)?);
+        Some(Input::Interface(self.netns, index, Some(interface)))
     }
 
     fn describe(&self, link: &Link) -> Interface {
@@ -174,5 +220,110 @@ impl Known {
         };
         self.hop(message)
             .map(|hop| Input::Neighbour(hop, reachability))
+    }
+}
+
+/// Where a tunnel leads to, when that is one place.
+fn far_end(info: &LinkInfo) -> Option<IpAddr> {
+    let LinkInfo::Data(data) = info else {
+        return None;
+    };
+    let found = match data {
+        InfoData::IpTunnel(all) => all.iter().find_map(|it| match it {
+            InfoIpTunnel::Remote(ip) => Some(*ip),
+            _ => None,
+        }),
+        InfoData::GreTun(all) | InfoData::GreTap(all) => all.iter().find_map(|it| match it {
+            InfoGre::Remote(ip) => Some(IpAddr::V4(*ip)),
+            _ => None,
+        }),
+        InfoData::GreTun6(all) | InfoData::GreTap6(all) => all.iter().find_map(|it| match it {
+            InfoGre6::Remote(ip) => Some(IpAddr::V6(*ip)),
+            _ => None,
+        }),
+        InfoData::Vxlan(all) => all.iter().find_map(|it| match it {
+            InfoVxlan::Group(ip) => Some(IpAddr::V4(*ip)),
+            InfoVxlan::Group6(ip) => Some(IpAddr::V6(*ip)),
+            _ => None,
+        }),
+        _ => None,
+    };
+    found.filter(|ip| !ip.is_unspecified() && !ip.is_multicast())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NETNS: NetnsId = NetnsId(7);
+    const TUNNEL: IfIndex = IfIndex(4);
+    const CARRIER: NextHop = NextHop {
+        netns: NETNS,
+        interface: IfIndex(2),
+        gateway: None,
+    };
+
+    fn link(data: Option<InfoData>) -> RouteNetlinkMessage {
+        let mut message = LinkMessage::default();
+        message.header.index = TUNNEL.0;
+        message.attributes = vec![LinkAttribute::IfName("tunnel".to_owned())];
+        if let Some(data) = data {
+            let infos = vec![LinkInfo::Data(data)];
+            message.attributes.push(LinkAttribute::LinkInfo(infos));
+        }
+        RouteNetlinkMessage::NewLink(message)
+    }
+
+    fn ipip(remote: [u8; 4]) -> RouteNetlinkMessage {
+        let remote = InfoIpTunnel::Remote(remote.into());
+        link(Some(InfoData::IpTunnel(vec![remote])))
+    }
+
+    fn far_ends(messages: &[RouteNetlinkMessage]) -> Vec<String> {
+        let mut known = Known::new(NETNS);
+        for message in messages {
+            known.take(message);
+        }
+        let tunnels = known.tunnels();
+        tunnels.iter().map(|(_, ip)| ip.to_string()).collect()
+    }
+
+    #[test]
+    fn a_tunnel_leads_to_one_place() {
+        assert_eq!(far_ends(&[ipip([192, 0, 2, 1])]), ["192.0.2.1"]);
+        let vxlan = |ip| link(Some(InfoData::Vxlan(vec![InfoVxlan::Group6(ip)])));
+        let there = "2001:db8::1".parse().unwrap();
+        assert_eq!(far_ends(&[vxlan(there)]), ["2001:db8::1"]);
+        let gre = InfoGre::Remote([192, 0, 2, 9].into());
+        let gre = link(Some(InfoData::GreTun(vec![gre])));
+        assert_eq!(far_ends(&[gre]), ["192.0.2.9"]);
+    }
+
+    #[test]
+    fn a_link_that_leads_to_many_places_or_none_is_carried_by_nobody() {
+        let group = "ff05::1".parse().unwrap();
+        let group = link(Some(InfoData::Vxlan(vec![InfoVxlan::Group6(group)])));
+        for message in [group, ipip([0; 4]), link(None)] {
+            assert_eq!(far_ends(&[message]), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn what_carries_a_tunnel_is_told_once_and_stays_until_its_far_end_moves() {
+        let mut known = Known::new(NETNS);
+        known.take(&ipip([192, 0, 2, 1]));
+        assert!(std::mem::take(&mut known.recarried));
+        let told = known.carry(TUNNEL, Some(CARRIER));
+        assert!(
+            matches!(&told, Some(Input::Interface(_, _, Some(it))) if it.underlay == Some(CARRIER)),
+            "{told:?}"
+        );
+        assert_eq!(known.carry(TUNNEL, Some(CARRIER)), None);
+        let again = known.take(&ipip([192, 0, 2, 1]));
+        assert!(!known.recarried, "nothing has changed");
+        assert_eq!(Some(again), told.map(|it| vec![it]));
+        known.take(&ipip([192, 0, 2, 2]));
+        assert!(known.recarried);
+        assert!(known.carry(TUNNEL, None).is_none(), "nobody is known");
     }
 }
