@@ -397,8 +397,12 @@ impl Sock {
         // An IPv6 socket to a mapped IPv4 peer holds an IPv4 route: ask the addresses.
         if self.is_ipv4() {
             let family: u8 = probe(dst, offset!(rt_gw_family));
-            if u16::from(family) == AF_INET {
-                let gateway: [u8; 4] = probe(dst, offset!(rt_gw4));
+            let gateway: u32 = probe(dst, offset!(rt_gw4));
+            // A route on the link names the destination once the path to it has an MTU of its own:
+            // <https://elixir.bootlin.com/linux/v6.12/source/net/ipv4/route.c>, `rt_bind_exception`.
+            let itself = gateway == load!(self.0, remote4 as u32);
+            if u16::from(family) == AF_INET && !itself {
+                let gateway = gateway.to_ne_bytes();
                 out.gateway[0] = gateway[0];
                 out.gateway[1] = gateway[1];
                 out.gateway[2] = gateway[2];

@@ -345,7 +345,8 @@ impl Daemon {
 
     fn interval(&self) -> Duration {
         let cpu = self.cost.map_or(Duration::ZERO, |cost| cost.cpu);
-        pace::interval(self.engine.attention(clock::now()), cpu, self.budget)
+        let attention = self.engine.attention(clock::now());
+        pace::interval(attention, cpu, self.budget, self.sensors.have_events())
     }
 
     /// When the next walk should begin.

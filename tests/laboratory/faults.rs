@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lab::{Direction, Fault, Load};
 
-use crate::world::{SOON, World, all_quiet, others_are_fine};
+use crate::world::{SOON, World, all_quiet, in_full, others_are_fine};
 
 const A_WHILE: Duration = Duration::from_secs(8);
 
@@ -202,8 +202,7 @@ fn ordinary_loss_is_never_an_alarm() {
     let Some(mut world) = World::new(3) else {
         return;
     };
-    let all = std::env::var_os("TCPSTALL_LAB_ALL").is_some_and(|value| value == "1");
-    let (rate, time) = if all {
+    let (rate, time) = if in_full() {
         (167, Duration::from_secs(600))
     } else {
         (100, Duration::from_secs(20))

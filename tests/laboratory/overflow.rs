@@ -13,7 +13,7 @@ use rustix::process::Signal;
 
 use crate::{
     sensors::Sensors,
-    world::{SOON, World, it_works, own_machine},
+    world::{SOON, World, it_works, long_ones},
 };
 
 const SEVERAL: Load = Load::Steady {
@@ -163,7 +163,7 @@ fn changes_that_netlink_has_dropped_are_read_again() {
 /// Twenty thousand connections that hang within seconds of each other.
 #[test]
 fn twenty_thousand_stalls_at_once_are_named_and_told() {
-    if !own_machine() {
+    if !long_ones() {
         return;
     }
     let Some(mut world) = World::new(2) else {

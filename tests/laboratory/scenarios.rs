@@ -10,7 +10,7 @@ use lab::{
     staged::{self, missed},
 };
 
-use crate::world::{Turn, it_works, root};
+use crate::world::{Turn, in_full, it_works, root};
 
 /// A machine that tests in parallel is slower than one that does nothing else.
 const TOLERANCE: Duration = Duration::from_secs(15);
@@ -77,11 +77,6 @@ fn is_as_expected(name: &str) {
     let outcome = it_works(staged::with_fault(&scenario, broken, seed, longest));
     let missed = missed(&scenario, &outcome, TOLERANCE);
     assert!(missed.is_empty(), "{missed:?}: {outcome:?}");
-}
-
-/// Whether the long tests are wanted in full.
-fn in_full() -> bool {
-    std::env::var_os("TCPSTALL_LAB_ALL").is_some_and(|value| value == "1")
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lab::{Load, namespace::Namespace, status::Status};
 
-use crate::world::{SOON, World, it_works, others_are_fine};
+use crate::world::{SOON, World, in_full, it_works, others_are_fine};
 
 #[path = "traps/clients.rs"]
 mod clients;
@@ -101,9 +101,4 @@ fn until(limit: Duration, what: &str, holds: impl Fn() -> bool) {
         );
         std::thread::sleep(Duration::from_millis(50));
     }
-}
-
-/// Whether the long tests are wanted in full.
-fn in_full() -> bool {
-    std::env::var_os("TCPSTALL_LAB_ALL").is_some_and(|value| value == "1")
 }

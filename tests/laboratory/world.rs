@@ -15,6 +15,8 @@ use lab::{
 
 /// Says that the machine was made for the laboratory.
 const MACHINE: &str = "TCPSTALL_LAB_MACHINE";
+/// Says that the long tests are wanted in full.
+const ALL: &str = "TCPSTALL_LAB_ALL";
 /// Limit for what takes two or three seconds on a machine that has nothing else to do.
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 /// Limit for the first verdict after a start.
@@ -271,6 +273,20 @@ pub(crate) fn own_machine() -> bool {
         skip("a machine of its own (`cargo xtask test-vm`)", MACHINE);
     }
     own
+}
+
+/// Whether the long tests are wanted in full.
+pub(crate) fn in_full() -> bool {
+    env::var_os(ALL).is_some_and(|value| value == "1")
+}
+
+/// The same for a test that has no short form; else it ends.
+#[track_caller]
+pub(crate) fn long_ones() -> bool {
+    if !in_full() {
+        skip("the long form (`cargo xtask test --all`)", ALL);
+    }
+    in_full()
 }
 
 /// Whether this kernel has what was to be made; else the test ends.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::engine::Attention;
 
-/// Nothing is wrong: this share of the budget is enough.
+/// Nothing is wrong: this share of the budget is enough where events tell of trouble.
 const QUIET_SHARE: f64 = 0.25;
 /// New trouble may take this much more than the budget for a moment.
 const URGENT_SHARE: f64 = 10.0;
@@ -16,10 +16,11 @@ const NOW: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// Time from one sweep to the next, when the last one took `cpu` of a processor and the budget
-/// is that share of one core.
-pub(super) fn interval(attention: Attention, cpu: Duration, budget: f64) -> Duration {
+/// is that share of one core. Without `events` a sweep must find trouble in the first place.
+pub(super) fn interval(attention: Attention, cpu: Duration, budget: f64, events: bool) -> Duration {
     let (shortest, share) = match attention {
-        Attention::Quiet => (QUIET, budget * QUIET_SHARE),
+        Attention::Quiet if events => (QUIET, budget * QUIET_SHARE),
+        Attention::Quiet => (QUIET, budget),
         Attention::Alert => (ALERT, budget),
         Attention::Now => (NOW, budget * URGENT_SHARE),
     };
@@ -36,30 +37,31 @@ mod tests {
     #[test]
     fn a_small_host_is_swept_as_often_as_is_of_use() {
         let cpu = Duration::from_millis(1);
-        assert_eq!(interval(Attention::Quiet, cpu, BUDGET), QUIET);
-        assert_eq!(interval(Attention::Alert, cpu, BUDGET), ALERT);
-        assert_eq!(interval(Attention::Now, cpu, BUDGET), NOW);
+        for events in [true, false] {
+            let of = |attention| interval(attention, cpu, BUDGET, events);
+            assert_eq!(of(Attention::Quiet), QUIET);
+            assert_eq!(of(Attention::Alert), ALERT);
+            assert_eq!(of(Attention::Now), NOW);
+        }
     }
 
     #[test]
     fn a_large_host_is_swept_as_often_as_the_budget_allows() {
         let cpu = Duration::from_millis(125);
-        assert_eq!(interval(Attention::Quiet, cpu, BUDGET), LONGEST);
-        assert_eq!(
-            interval(Attention::Alert, cpu, BUDGET),
-            Duration::from_millis(12_500)
-        );
-        assert_eq!(
-            interval(Attention::Now, cpu, BUDGET),
-            Duration::from_millis(1_250)
-        );
+        let of = |attention| interval(attention, cpu, BUDGET, true);
+        assert_eq!(of(Attention::Quiet), LONGEST);
+        assert_eq!(of(Attention::Alert), Duration::from_millis(12_500));
+        assert_eq!(of(Attention::Now), Duration::from_millis(1_250));
+        let polled = interval(Attention::Quiet, cpu, BUDGET, false);
+        assert_eq!(polled, Duration::from_millis(12_500), "nobody calls it");
     }
 
     #[test]
     fn trouble_is_never_looked_at_less_often_than_quiet() {
-        for micros in [0, 10, 1_000, 50_000, 10_000_000] {
+        let costs = [0, 10, 1_000, 50_000, 10_000_000];
+        for (micros, events) in costs.into_iter().flat_map(|it| [(it, true), (it, false)]) {
             let cpu = Duration::from_micros(micros);
-            let of = |attention| interval(attention, cpu, BUDGET);
+            let of = |attention| interval(attention, cpu, BUDGET, events);
             assert!(of(Attention::Now) <= of(Attention::Alert));
             assert!(of(Attention::Alert) <= of(Attention::Quiet));
         }

@@ -116,6 +116,11 @@ impl Sensors {
         self.programs.is_none()
     }
 
+    /// Whether trouble is told as it begins.
+    pub(super) fn have_events(&self) -> bool {
+        self.programs.is_some()
+    }
+
     /// Whether connections of other network namespaces can be seen.
     pub(super) fn see_others(&self) -> bool {
         self.programs.as_ref().is_some_and(Programs::sees_others)

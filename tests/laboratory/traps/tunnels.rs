@@ -15,6 +15,8 @@ const INSIDE: &str = "10.90.0.0/16";
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Vxlan,
+    /// The same, with room for less than its links say.
+    Narrow,
     Ipip,
     Gre,
     Wireguard,
@@ -38,6 +40,11 @@ impl Kind {
         };
         match self {
             Self::Vxlan => ends("vxlan id 42 dstport 4789"),
+            Self::Narrow => {
+                Self::Vxlan.make(world)?;
+                host.ip("link set tunnel mtu 1500\n")?;
+                net.ip("link set tunnel mtu 1500\n")
+            }
             Self::Ipip => ends("ipip"),
             Self::Gre => ends("gre"),
             Self::Wireguard => {
@@ -128,6 +135,14 @@ fn tunnel_of(kind: Kind) -> Option<World> {
 #[test]
 fn what_breaks_inside_a_tunnel_is_the_tunnels() {
     if let Some(world) = tunnel() {
+        what_breaks_inside_is_the_tunnels(&world, Some("provider-b"));
+    }
+}
+
+/// Trap: tunnels and their underlay: a path with an MTU of its own has no gateway all the same.
+#[test]
+fn what_breaks_inside_a_narrow_tunnel_is_the_tunnels() {
+    if let Some(world) = tunnel_of(Kind::Narrow) {
         what_breaks_inside_is_the_tunnels(&world, Some("provider-b"));
     }
 }
