@@ -41,9 +41,16 @@ impl Kind {
         match self {
             Self::Vxlan => ends("vxlan id 42 dstport 4789"),
             Self::Narrow => {
-                Self::Vxlan.make(world)?;
-                host.ip("link set tunnel mtu 1500\n")?;
-                net.ip("link set tunnel mtu 1500\n")
+                // Bound to a link it could not promise more than that carries.
+                let vxlan = |local: &str, remote: &str| {
+                    format!(
+                        "link add tunnel mtu 1500 type vxlan id 42 dstport 4789 local {local} \
+                         remote {remote}\n"
+                    )
+                };
+                let near = near.to_string();
+                host.ip(&vxlan(&near, FAR))?;
+                net.ip(&vxlan(FAR, &near))
             }
             Self::Ipip => ends("ipip"),
             Self::Gre => ends("gre"),
