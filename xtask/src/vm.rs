@@ -8,7 +8,15 @@ mod initramfs;
 mod machine;
 mod report;
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
@@ -23,6 +31,8 @@ use report::{End, Report};
 
 /// Kernels that are tried, the newest of each.
 const KERNELS: &[&str] = &["5.10", "6.1", "6.12", "6", "7"];
+/// Machines that run at once, with a processor each.
+const AT_ONCE: usize = 2;
 /// The page with the tables, below the workspace.
 const PAGE: &str = "docs/kernels.md";
 /// Behind this line of the page all is generated.
@@ -175,13 +185,30 @@ fn machines<'a>(kernels: &'a [Kernel], options: &Options) -> Vec<Machine<'a>> {
     machines
 }
 
-/// Tries all machines, one after the other: an emulated one, with the laboratories that stand in it
-/// at once, takes most of two processors.
+/// Tries all machines, some at once; their reports in the same order.
 fn all(machines: &[Machine<'_>], programs: &[PathBuf; 2]) -> Vec<Report> {
-    let attempts = machines.iter().map(|machine| attempt(machine, programs));
-    attempts
-        .map(|report| report.unwrap_or_else(|error| Report::failed(format!("{error:#}"))))
-        .collect()
+    let next = AtomicUsize::new(0);
+    let reports = Mutex::new(Vec::new());
+    let work = || {
+        loop {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            let Some(machine) = machines.get(place) else {
+                return;
+            };
+            let report = attempt(machine, programs)
+                .unwrap_or_else(|error| Report::failed(format!("{error:#}")));
+            let mut reports = reports.lock().unwrap_or_else(PoisonError::into_inner);
+            reports.push((place, report));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(work);
+        }
+    });
+    let mut reports = reports.into_inner().unwrap_or_else(PoisonError::into_inner);
+    reports.sort_by_key(|(place, _)| *place);
+    reports.into_iter().map(|(_, report)| report).collect()
 }
 
 fn attempt(machine: &Machine<'_>, programs: &[PathBuf; 2]) -> Result<Report> {

@@ -55,15 +55,6 @@ const MODULES: &[&str] = &[
     "sch_ingress",
 ];
 
-/// Keeps a hook of each kind in place. The kernel rewrites its own code when the first one comes and the
-/// last one goes; emulated processors that run there meanwhile have been seen to spin for many seconds.
-const HOLD: &str = "table inet hold { \
-    chain a { type filter hook prerouting priority 0; }; \
-    chain b { type filter hook input priority 0; }; \
-    chain c { type filter hook forward priority 0; }; \
-    chain d { type filter hook output priority 0; }; \
-    chain e { type filter hook postrouting priority 0; }}";
-
 /// Builds the image for a kernel; where it is.
 pub(super) fn build(
     kernel: &Kernel,
@@ -219,14 +210,13 @@ mount -t bpf bpf /sys/fs/bpf
 exec > /dev/ttyS1 2>&1 < /dev/null
 while read -r module; do insmod \"$module\" || echo \"$module is not loaded\"; done < /lib/modules/list
 ip link set lo up
-nft '{HOLD}'
 hostname tcpstall
 ulimit -n 65536
 ulimit -l unlimited
 uname -a
 echo \"{lockdown} $(cat /sys/kernel/security/lockdown)\"
 echo \"{doctor} $(tcpstall doctor -o json | tr -d '\n')\"
-TCPSTALL_BIN=/usr/sbin/tcpstall TCPSTALL_LAB_REQUIRED=1 TCPSTALL_LAB_MACHINE=1 TCPSTALL_LAB_PARALLEL=3 laboratory {filters}
+TCPSTALL_BIN=/usr/sbin/tcpstall TCPSTALL_LAB_REQUIRED=1 TCPSTALL_LAB_MACHINE=1 TCPSTALL_LAB_PARALLEL=2 laboratory {filters}
 echo \"{ended} $?\"
 poweroff -f
 ",
