@@ -14,7 +14,7 @@ use tokio::{
 use crate::{
     clock,
     config::{Config, Source},
-    engine::{self, Engine},
+    engine::{self, Attention, Engine},
     model::{ConnectionId, Input, Retries, State, Transition},
     sense::{
         Check, Sensor, decode,
@@ -345,7 +345,11 @@ impl Daemon {
 
     fn interval(&self) -> Duration {
         let cpu = self.cost.map_or(Duration::ZERO, |cost| cost.cpu);
-        let attention = self.engine.attention(clock::now());
+        let attention = if self.elsewhere.calls() {
+            Attention::Now
+        } else {
+            self.engine.attention(clock::now())
+        };
         pace::interval(attention, cpu, self.budget, self.sensors.have_events())
     }
 
@@ -398,11 +402,10 @@ impl Daemon {
             Ok((seen, cost)) => {
                 self.cost = Some(cost);
                 self.board.metrics.sweep(cost.wall);
-                let look = async {
-                    self.elsewhere.ask(topology, &seen).await;
-                    self.look_around(topology).await;
-                };
-                if tokio::time::timeout(PATIENCE, look).await.is_err() {
+                let looked = tokio::time::timeout(PATIENCE, self.look_around(topology)).await;
+                let asked = self.elsewhere.ask(topology, &seen);
+                let asked = tokio::time::timeout(PATIENCE, asked).await;
+                if looked.is_err() || asked.is_err() {
                     tracing::warn!("netlink does not answer; going on without");
                 }
                 let sweep = self.elsewhere.place_all(seen);

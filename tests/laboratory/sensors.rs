@@ -70,7 +70,7 @@ impl Sensors {
     #[track_caller]
     pub(crate) fn sweep(&mut self, world: &World) -> Sweep {
         let walk = world.lab.host.run(|| self.programs.open_sweep());
-        let read = walk.and_then(|walk| self.sweeper.read([walk?]));
+        let read = walk.and_then(|walk| self.sweeper.read(walk?, None));
         it_works(read).0.sweep
     }
 

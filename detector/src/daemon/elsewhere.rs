@@ -49,6 +49,11 @@ impl Elsewhere {
         look
     }
 
+    /// Whether an event has told of one that only a sweep can show.
+    pub(super) fn calls(&self) -> bool {
+        self.rumour
+    }
+
     /// Routes, rules or addresses have changed.
     pub(super) fn rerouted(&mut self) {
         self.uplinks.change(clock::now());
@@ -57,7 +62,7 @@ impl Elsewhere {
     /// An event's connection, with the next hop that its packets take from here. One that is not
     /// known yet is left to the next sweep.
     pub(super) fn place(&mut self, sample: Sample) -> Option<Sample> {
-        self.rumour |= !self.uplinks.knows(&sample);
+        self.rumour |= sample.inode.is_some() && !self.uplinks.knows(&sample);
         self.uplinks.place(sample, clock::now())
     }
 

@@ -132,7 +132,10 @@ impl Sensors {
         let walks = self.open_walks(others);
         Ok(tokio::task::spawn_blocking(move || match reader {
             Reader::Walks(mut sweeper) => {
-                let read = walks.and_then(|walks| sweeper.read(walks));
+                let read = walks.and_then(|walks| {
+                    let (own, others) = walks.context("there are no programs")?;
+                    sweeper.read(own, others)
+                });
                 (Reader::Walks(sweeper), read)
             }
             Reader::Netlink(mut poller) => {
@@ -147,18 +150,18 @@ impl Sensors {
         self.warn_of_overflow();
     }
 
-    fn open_walks(&mut self, others: bool) -> anyhow::Result<Vec<File>> {
+    fn open_walks(&mut self, others: bool) -> anyhow::Result<Option<(File, Option<File>)>> {
         let Some(programs) = &mut self.programs else {
-            return Ok(Vec::new());
+            return Ok(None);
         };
-        let mut walks = vec![programs.open_sweep()?];
-        if others {
-            match programs.open_others() {
-                Ok(walk) => walks.push(walk),
-                Err(error) => tracing::warn!("other network namespaces are not seen: {error:#}"),
-            }
-        }
-        Ok(walks)
+        let own = programs.open_sweep()?;
+        let others = others.then(|| programs.open_others());
+        let others = others.and_then(|opened| {
+            opened
+                .inspect_err(|error| tracing::warn!("other namespaces are not seen: {error:#}"))
+                .ok()
+        });
+        Ok(Some((own, others)))
     }
 
     /// A walk over the open files, for the holders of these sockets; `None` where there is none.

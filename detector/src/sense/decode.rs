@@ -173,6 +173,7 @@ pub fn flow(raw: &RawFlow) -> Flow {
         local: address(raw.local),
         remote: address(raw.remote),
         gateway: next_hop(&raw.next_hop).and_then(|hop| hop.gateway),
+        device: None,
     }
 }
 

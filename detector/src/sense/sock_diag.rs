@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     clock,
-    model::{Counts, Destination, NetnsId, Origin, Sample},
+    model::{Counts, Destination, IfIndex, NetnsId, Sample},
     time::Time,
 };
 
@@ -165,7 +165,7 @@ impl Poller {
             cpu: clock::thread_cpu() - cpu,
             wall: clock::now().since(wall),
         };
-        Ok((listing.seen(self.settings.samples_per_destination), cost))
+        Ok((listing.seen(), cost))
     }
 }
 
@@ -192,7 +192,10 @@ impl Moment {
 #[derive(Debug, Default)]
 struct Listing {
     samples: Vec<Sample>,
-    counts: Vec<(Flow, Counts)>,
+    /// Of each pair of addresses, on each interface that connections are bound to.
+    flows: BTreeMap<(IpAddr, IpAddr, Option<IfIndex>), (Flow, Counts)>,
+    /// Samples at work of each destination, by where they come from.
+    at_work: BTreeMap<(IpAddr, Option<IfIndex>, Destination), u32>,
 }
 
 impl Listing {
@@ -223,33 +226,26 @@ impl Listing {
         let Ok(sample) = decode::sample(&raw, HZ) else {
             return;
         };
-        self.counts.push((Flow::from(&sample), counts));
-        if counts.active() > 0 {
+        let flow = Flow::from(&sample);
+        let key = (flow.local, flow.remote, flow.device);
+        let (_, sum) = self.flows.entry(key).or_insert((flow, Counts::default()));
+        sum.add(&counts);
+        // Everything that looks wrong, and a few of those at work for each destination.
+        let destination = Destination::of(flow.remote);
+        let at_work = (flow.local, flow.device, destination);
+        let count = self.at_work.entry(at_work).or_default();
+        if counts.suspicious > 0 {
+            self.samples.push(sample);
+        } else if counts.active() > 0 && *count < settings.samples_per_destination {
+            *count += 1;
             self.samples.push(sample);
         }
     }
 
-    /// Everything that looks wrong, and a few of those at work for each destination.
-    fn seen(self, samples_per_destination: u32) -> Seen {
+    fn seen(self) -> Seen {
         let mut seen = Seen::default();
-        let mut sent = BTreeMap::<Destination, u32>::new();
-        for sample in self.samples {
-            let count = sent.entry(Destination::of(sample.remote.ip())).or_default();
-            if sample.origin == Origin::Active {
-                if *count >= samples_per_destination {
-                    continue;
-                }
-                *count += 1;
-            }
-            seen.sweep.samples.push(sample);
-        }
-        let mut flows = BTreeMap::<(IpAddr, IpAddr), (Flow, Counts)>::new();
-        for (flow, counts) in self.counts {
-            let key = (flow.local, flow.remote);
-            let (_, sum) = flows.entry(key).or_insert((flow, Counts::default()));
-            sum.add(&counts);
-        }
-        seen.flows = flows.into_values().collect();
+        seen.sweep.samples = self.samples;
+        seen.flows = self.flows.into_values().collect();
         seen
     }
 }
@@ -265,6 +261,10 @@ fn details(response: &InetResponse) -> Option<(Info, u32)> {
                 let length = bytes.len().min(whole.len());
                 whole[..length].copy_from_slice(&bytes[..length]);
                 info = Info::read_from_bytes(&whole).ok();
+                // Of 5.3 and before nobody learns the window; a closed one is told by the timer.
+                if let Some(info) = info.as_mut().filter(|_| length < whole.len()) {
+                    info.snd_wnd = u32::MAX;
+                }
             }
             Nla::Mark(value) => mark = *value,
             _ => {}
@@ -305,9 +305,8 @@ fn record(header: &InetResponseHeader, info: &Info, netns: NetnsId, moment: Mome
     raw.write_seq = snd_una.wrapping_add(header.send_queue);
     raw.snd_nxt = raw.write_seq.wrapping_sub(unsent);
     raw.rcv_nxt = info.bytes_received as u32;
-    // Not told before 5.18. A closed one is told by the timer, too.
     raw.snd_wnd = match info.snd_wnd {
-        0 if pending != TIMER_PROBE => u32::MAX,
+        u32::MAX if pending == TIMER_PROBE => 0,
         told => told,
     };
     raw.packets_out = info.unacked;
@@ -397,6 +396,10 @@ fn ask(family: u8, any: SocketId, mut take: impl FnMut(InetResponse)) -> anyhow:
                 NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
                     take(*response);
                 }
+                // A walk that fails in the kernel ends so, too.
+                NetlinkPayload::Done(done) if done.code < 0 => {
+                    return Err(io::Error::from_raw_os_error(-done.code).into());
+                }
                 NetlinkPayload::Done(_) => return Ok(()),
                 NetlinkPayload::Error(error) => return Err(io::Error::from(error).into()),
                 _ => {}
@@ -416,6 +419,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::model::Origin;
 
     const NETNS: NetnsId = NetnsId(7);
 
@@ -463,7 +467,7 @@ mod tests {
         for response in responses {
             listing.add(response, NETNS, Moment::of(at()), &settings);
         }
-        listing.seen(settings.samples_per_destination)
+        listing.seen()
     }
 
     fn at() -> Time {
@@ -534,14 +538,22 @@ mod tests {
 
     #[test]
     fn a_closed_window_is_told_by_the_timer_where_the_kernel_does_not_tell_its_size() {
-        let window = |size, timer| {
+        let window = |size, length: usize, timer| {
             let info = info(|it| it.snd_wnd = size);
-            let seen = listed(&[response(&info, 500, Some(timer))]);
-            seen.sweep.samples[0].peer_window
+            let mut response = response(&info, 500, Some(timer));
+            let bytes = info.as_bytes()[..length].to_vec();
+            response.nlas = [Nla::TcpInfo(bytes)].into_iter().collect();
+            listed(&[response]).sweep.samples[0].peer_window
         };
-        assert_eq!(window(3000, Timer::Retransmit(ms(9), 0)), 3000);
-        assert_eq!(window(0, Timer::Retransmit(ms(9), 0)), u32::MAX);
-        assert_eq!(window(0, Timer::Probe(ms(9))), 0);
+        let retransmit = || Timer::Retransmit(ms(9), 0);
+        assert_eq!(window(3000, 232, retransmit()), 3000);
+        assert_eq!(
+            window(0, 232, retransmit()),
+            0,
+            "closed over data in flight"
+        );
+        assert_eq!(window(0, 228, retransmit()), u32::MAX, "not known");
+        assert_eq!(window(0, 228, Timer::Probe(ms(9))), 0);
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! The walks over all connections: reads them to their ends, and says what that cost.
 
-use std::{fs::File, io::Read as _, time::Duration};
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use aya::{
@@ -59,19 +63,25 @@ impl Sweeper {
         }
     }
 
-    /// Reads walks to their ends, all for the same sweep. It blocks for as long as the kernel needs.
+    /// Reads the walk over our own connections to its end, then that over others', if there is one: that
+    /// they cannot be seen costs them alone. It blocks for as long as the kernel needs.
     ///
     /// # Errors
     /// When the kernel stops in the middle; the next walk is a new chance.
-    pub fn read(&mut self, walks: impl IntoIterator<Item = File>) -> anyhow::Result<(Seen, Cost)> {
+    pub fn read(&mut self, own: File, others: Option<File>) -> anyhow::Result<(Seen, Cost)> {
         let (cpu, wall) = (clock::thread_cpu(), clock::now());
         empty(&mut self.next_hops)?;
         empty(&mut self.flows)?;
         self.buffer.clear();
         self.buffer.shrink_to(KEEP);
-        for mut walk in walks {
-            walk.read_to_end(&mut self.buffer)
-                .context("the walk over the connections broke off")?;
+        to_the_end(own, &mut self.buffer).context("the walk over the connections broke off")?;
+        let ours = self.buffer.len();
+        if let Some(others) = others
+            && let Err(error) = to_the_end(others, &mut self.buffer)
+        {
+            tracing::warn!("other network namespaces are not seen this time: {error}");
+            self.buffer.truncate(ours);
+            empty(&mut self.flows)?;
         }
         let mut seen = Seen::default();
         seen.sweep.samples = decode::records(&self.buffer, self.hz)?;
@@ -91,6 +101,18 @@ impl Sweeper {
             wall: clock::now().since(wall),
         };
         Ok((seen, cost))
+    }
+}
+
+/// Reads a walk to its end. After a million objects without a word the kernel takes a breath
+/// (`MAX_ITER_OBJECTS`, `kernel/bpf/bpf_iter.c`) and goes on where it was.
+fn to_the_end(mut walk: File, buffer: &mut Vec<u8>) -> io::Result<()> {
+    loop {
+        match walk.read_to_end(buffer) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 

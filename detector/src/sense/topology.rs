@@ -13,6 +13,7 @@ use netlink_packet_route::{
     route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia},
 };
 use rtnetlink::{Handle, MulticastGroup, packet_core::NetlinkPayload};
+use tokio::task::JoinHandle;
 
 mod addresses;
 mod known;
@@ -31,8 +32,8 @@ pub struct Topology {
     handle: Handle,
     /// Changes; `None` stands for some that were lost.
     changes: BoxStream<'static, Option<RouteNetlinkMessage>>,
-    /// Some were lost, and nothing was read again yet.
-    stale: bool,
+    /// Some were lost, and everything is being read again.
+    rereading: Option<JoinHandle<anyhow::Result<All>>>,
     known: Known,
 }
 
@@ -68,43 +69,58 @@ impl Topology {
             netns,
             handle,
             changes,
-            stale: false,
+            rereading: None,
             known: Known::new(netns),
         };
-        let (links, neighbours) = topology.read().await?;
-        let inputs = topology.take_all(&links, &neighbours);
+        let all = read(topology.handle.clone()).await?;
+        let inputs = topology.take_all(&all);
         Ok((topology, inputs))
     }
 
     /// Waits for the next change. `None` when netlink has ended. When the kernel dropped changes
     /// because there were too many at once, everything is read again.
     pub async fn next(&mut self) -> Option<Vec<Input>> {
-        // Whoever waits may be called away at any point: that some were lost must be remembered.
-        if !self.stale {
-            if let Some(message) = self.changes.next().await? {
-                return Some(self.known.take(&message));
-            }
-            tracing::warn!("too many changes of links, neighbours and routes at once: reading all");
-            self.stale = true;
+        // Whoever waits may be called away at any point: what is read goes on meanwhile.
+        if let Some(reading) = &mut self.rereading {
+            let read = reading.await;
+            self.rereading = None;
+            return Some(match read {
+                Ok(Ok(all)) => self.take_again(&all),
+                failed => {
+                    tracing::warn!("links and neighbours cannot be read: {failed:?}");
+                    self.read_again(PATIENCE);
+                    Vec::new()
+                }
+            });
         }
-        let inputs = self.read_again().await;
-        self.stale = false;
-        (self.known.rerouted, self.known.recarried) = (true, true);
-        Some(inputs)
+        if let Some(message) = self.changes.next().await? {
+            return Some(self.known.take(&message));
+        }
+        tracing::warn!("too many changes of links, neighbours and routes at once: reading all");
+        self.read_again(Duration::ZERO);
+        Some(Vec::new())
     }
 
     /// What carries each tunnel, where that has changed since the last call.
     pub async fn underlays(&mut self) -> Vec<Input> {
-        if !std::mem::take(&mut self.known.recarried) {
+        if !self.known.recarried {
             return Vec::new();
         }
-        let mut inputs = Vec::new();
-        for (index, remote) in self.known.tunnels() {
-            let route = self.ask(remote, Vec::new()).await;
-            let carrier = route.ok().flatten().and_then(Route::unicast);
-            inputs.extend(self.known.carry(index, carrier));
+        let mut answers = Vec::new();
+        for (index, tunnel) in self.known.tunnels() {
+            let mut more = Vec::new();
+            if let Some(local) = tunnel.local {
+                more.push(RouteAttribute::Source(RouteAddress::from(local)));
+            }
+            more.extend(tunnel.link.map(RouteAttribute::Oif));
+            let route = self.ask(tunnel.remote, more).await;
+            answers.push((index, route.ok().flatten().and_then(Route::unicast)));
         }
-        inputs
+        // Nothing is taken in before everything is known: whoever waits may be called away.
+        self.known.recarried = false;
+        let news = answers.into_iter();
+        news.filter_map(|(index, carrier)| self.known.carry(index, carrier))
+            .collect()
     }
 
     /// Whether routes, rules or addresses have changed since the last call.
@@ -128,7 +144,7 @@ impl Topology {
     /// # Errors
     /// When netlink refuses.
     pub async fn neighbours(&self, hops: &BTreeSet<NextHop>) -> anyhow::Result<Vec<Input>> {
-        let all = self.read_neighbours().await?;
+        let all = read_neighbours(&self.handle).await?;
         let inputs = all.iter().filter_map(|it| self.known.neighbour(it));
         let asked = |it: &Input| matches!(it, Input::Neighbour(hop, _) if hops.contains(hop));
         Ok(inputs.filter(asked).collect())
@@ -172,8 +188,9 @@ impl Topology {
 
     /// Where connections of this network namespace go to now.
     pub async fn outward(&self, flow: &Flow) -> Option<NextHop> {
-        let source = vec![RouteAttribute::Source(RouteAddress::from(flow.local))];
-        self.ask(flow.remote, source).await.ok()??.hop
+        let mut more = vec![RouteAttribute::Source(RouteAddress::from(flow.local))];
+        more.extend(flow.device.map(|device| RouteAttribute::Oif(device.0)));
+        self.ask(flow.remote, more).await.ok()??.hop
     }
 
     /// Where connections of another network namespace go on to from `device`; `None` when they stay
@@ -240,49 +257,60 @@ impl Topology {
         }))
     }
 
-    /// Everything anew; links that are gone are reported as such.
-    async fn read_again(&mut self) -> Vec<Input> {
-        match tokio::time::timeout(PATIENCE, self.read()).await {
-            Ok(Ok((links, neighbours))) => {
-                let before = self.known.indexes();
-                let mut inputs = self.take_all(&links, &neighbours);
-                let there: BTreeSet<_> = links.iter().map(|it| IfIndex(it.header.index)).collect();
-                for gone in before.difference(&there) {
-                    inputs.push(self.known.remove(*gone));
-                }
-                inputs
-            }
-            failed => {
-                tracing::warn!("links and neighbours cannot be read: {failed:?}");
-                Vec::new()
-            }
+    /// Reads everything anew, after a while.
+    fn read_again(&mut self, after: Duration) {
+        let handle = self.handle.clone();
+        self.rereading = Some(tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            tokio::time::timeout(PATIENCE, read(handle)).await?
+        }));
+    }
+
+    /// Takes in everything anew; links that are gone are reported as such.
+    fn take_again(&mut self, all: &All) -> Vec<Input> {
+        let before = self.known.indexes();
+        let mut inputs = self.take_all(all);
+        let links = all.links.iter();
+        let there: BTreeSet<_> = links.map(|it| IfIndex(it.header.index)).collect();
+        for gone in before.difference(&there) {
+            inputs.push(self.known.remove(*gone));
         }
+        (self.known.rerouted, self.known.recarried) = (true, true);
+        inputs
     }
 
-    async fn read(&self) -> anyhow::Result<(Vec<LinkMessage>, Vec<NeighbourMessage>)> {
-        let links = collect(self.handle.link().get().execute())
-            .await
-            .context("cannot list links")?;
-        Ok((links, self.read_neighbours().await?))
-    }
-
-    fn take_all(&mut self, links: &[LinkMessage], neighbours: &[NeighbourMessage]) -> Vec<Input> {
+    fn take_all(&mut self, all: &All) -> Vec<Input> {
         let mut inputs = Vec::new();
-        for link in links {
+        for link in &all.links {
             inputs.extend(self.known.link(link));
         }
-        for neighbour in neighbours {
+        for neighbour in &all.neighbours {
             self.known.note_address(neighbour);
             inputs.extend(self.known.neighbour(neighbour));
         }
         inputs
     }
+}
 
-    async fn read_neighbours(&self) -> anyhow::Result<Vec<NeighbourMessage>> {
-        collect(self.handle.neighbours().get().execute())
-            .await
-            .context("cannot list neighbours")
-    }
+/// All links and neighbours.
+#[derive(Debug)]
+struct All {
+    links: Vec<LinkMessage>,
+    neighbours: Vec<NeighbourMessage>,
+}
+
+async fn read(handle: Handle) -> anyhow::Result<All> {
+    let links = collect(handle.link().get().execute())
+        .await
+        .context("cannot list links")?;
+    let neighbours = read_neighbours(&handle).await?;
+    Ok(All { links, neighbours })
+}
+
+async fn read_neighbours(handle: &Handle) -> anyhow::Result<Vec<NeighbourMessage>> {
+    collect(handle.neighbours().get().execute())
+        .await
+        .context("cannot list neighbours")
 }
 
 /// What the kernel answers when it is asked for a route.

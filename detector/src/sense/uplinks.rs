@@ -2,19 +2,19 @@
 //! tell: those of other namespaces (containers and the like), whose next hop is an address of this host,
 //! and our own when all that is known of them is what netlink says.
 //!
-//! Answers of the routing table are remembered until it changes; what is not known yet is asked for,
-//! connections in trouble first.
+//! Answers of the routing table are remembered until it changes; what is not known yet is asked for.
+//! Connections in trouble do not come first: while the others wait, their destinations would seem dead.
 
 use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
 use super::sweep::Seen;
 use crate::{
-    model::{IfIndex, NetnsId, NextHop, Origin, Sample, Sweep},
+    model::{IfIndex, NetnsId, NextHop, Sample, Sweep},
     time::Time,
 };
 
 /// Questions after one sweep.
-const AT_ONCE: usize = 256;
+const AT_ONCE: usize = 2048;
 /// An answer is asked for again after this, in case that something changes that is not announced.
 const FRESH: Duration = Duration::from_secs(300);
 /// An answer that nobody needed for so long is forgotten.
@@ -35,6 +35,8 @@ pub struct Flow {
     pub remote: IpAddr,
     /// The gateway that their namespace sends them to, if that is known.
     pub gateway: Option<IpAddr>,
+    /// The only interface of ours that they may use.
+    pub device: Option<IfIndex>,
 }
 
 impl From<&Sample> for Flow {
@@ -44,6 +46,7 @@ impl From<&Sample> for Flow {
             local: sample.local.ip(),
             remote: sample.remote.ip(),
             gateway: sample.next_hop.and_then(|hop| hop.gateway),
+            device: sample.device,
         }
     }
 }
@@ -54,14 +57,14 @@ impl Flow {
     }
 
     fn ends(&self) -> Ends {
-        (self.source(), self.remote)
+        (self.source(), self.remote, self.device)
     }
 }
 
 /// An address of another network namespace.
 type Source = (NetnsId, IpAddr);
-/// With the address that it speaks to.
-type Ends = (Source, IpAddr);
+/// With the address that it speaks to, and the interface that it is bound to.
+type Ends = (Source, IpAddr, Option<IfIndex>);
 
 /// An answer of the routing table.
 #[derive(Debug, Clone, Copy)]
@@ -79,6 +82,8 @@ pub struct Uplinks {
     ours_too: bool,
     /// The interface behind which an address is.
     devices: BTreeMap<Source, Answer<IfIndex>>,
+    /// The gateway that its own namespace has for it, which sockets in trouble do not tell.
+    gateways: BTreeMap<Source, (IpAddr, Time)>,
     /// Where its packets go on to.
     ways: BTreeMap<Ends, Answer<NextHop>>,
     changed_at: Time,
@@ -92,6 +97,7 @@ impl Uplinks {
             netns,
             ours_too,
             devices: BTreeMap::new(),
+            gateways: BTreeMap::new(),
             ways: BTreeMap::new(),
             changed_at: Time::default(),
         }
@@ -99,7 +105,7 @@ impl Uplinks {
 
     /// Whether nothing must be asked to place a connection.
     pub fn knows(&self, sample: &Sample) -> bool {
-        !self.is_asked_for(sample) || self.ways.contains_key(&Flow::from(sample).ends())
+        !self.is_asked_for(sample) || self.ways.contains_key(&self.flow(sample).ends())
     }
 
     /// Whether any connection of another namespace leaves through this one.
@@ -112,31 +118,36 @@ impl Uplinks {
         self.changed_at = now;
     }
 
-    /// What must be asked to place everything that was seen, in this order: connections in trouble,
-    /// others, what may have changed.
-    pub fn open(&self, seen: &Seen, now: Time) -> Vec<Flow> {
-        let mut open = BTreeMap::<Ends, (u8, Flow)>::new();
-        let mut note = |flow: Flow, in_trouble: bool| {
-            let urgency = match self.ways.get(&flow.ends()) {
-                Some(way) if self.is_fresh(way.at, now) => return,
-                Some(_) => 2,
-                None if in_trouble => 0,
-                None => 1,
-            };
-            let (most, _) = open.entry(flow.ends()).or_insert((urgency, flow));
-            *most = urgency.min(*most);
-        };
+    /// What must be asked to place everything that was seen: what is not known, then what may have
+    /// changed.
+    pub fn open(&mut self, seen: &Seen, now: Time) -> Vec<Flow> {
         let samples = seen.sweep.samples.iter();
-        for sample in samples.filter(|it| self.is_asked_for(it)) {
-            note(sample.into(), sample.origin != Origin::Active);
+        let samples = samples.filter(|it| self.is_asked_for(it));
+        let samples: Vec<_> = samples.map(|it| self.flow(it)).collect();
+        let all = || {
+            samples
+                .iter()
+                .chain(seen.flows.iter().map(|(flow, _)| flow))
+        };
+        for flow in all() {
+            if let Some(gateway) = flow.gateway {
+                self.gateways.insert(flow.source(), (gateway, now));
+            }
         }
-        for (flow, counts) in &seen.flows {
-            note(*flow, counts.suspicious > 0);
+        let mut open = BTreeMap::<(bool, Ends), Flow>::new();
+        for flow in all() {
+            let known = self.ways.get(&flow.ends());
+            if known.is_some_and(|way| self.is_fresh(way.at, now)) {
+                continue;
+            }
+            let gateway = self.gateways.get(&flow.source());
+            let flow = Flow {
+                gateway: gateway.map(|(gateway, _)| *gateway),
+                ..*flow
+            };
+            open.insert((known.is_some(), flow.ends()), flow);
         }
-        let mut open: Vec<_> = open.into_values().collect();
-        open.sort_by_key(|(urgency, _)| *urgency);
-        open.truncate(AT_ONCE);
-        open.into_iter().map(|(_, flow)| flow).collect()
+        open.into_values().take(AT_ONCE).collect()
     }
 
     /// Behind which interface the flow's own end is, when that need not be asked.
@@ -150,9 +161,11 @@ impl Uplinks {
         put(&mut self.devices, flow.source(), device, now);
     }
 
-    /// Takes in where the flow's packets go on to.
+    /// Takes in where the flow's packets go on to. When they go nowhere any more, the way that they
+    /// went before stays: that is where their trouble belongs.
     pub fn learn_way(&mut self, flow: &Flow, way: Option<NextHop>, now: Time) {
-        put(&mut self.ways, flow.ends(), way, now);
+        let before = self.ways.get(&flow.ends()).and_then(|it| it.value);
+        put(&mut self.ways, flow.ends(), way.or(before), now);
     }
 
     /// The same connection, with the next hop that its packets take from here; `None` for one of
@@ -161,9 +174,9 @@ impl Uplinks {
         if self.is_elsewhere(&sample) {
             // Without a process that holds it the next sweep would not see it.
             sample.inode?;
-            sample.next_hop = Some(self.way(&Flow::from(&sample), now)?);
+            sample.next_hop = Some(self.way(&self.flow(&sample), now)?);
         } else if self.ours_too {
-            sample.next_hop = self.way(&Flow::from(&sample), now);
+            sample.next_hop = self.way(&self.flow(&sample), now);
         }
         Some(sample)
     }
@@ -182,6 +195,7 @@ impl Uplinks {
             }
         }
         self.devices.retain(|_, it| now.since(it.used_at) < KEPT);
+        self.gateways.retain(|_, (_, at)| now.since(*at) < FRESH);
         self.ways.retain(|_, it| now.since(it.used_at) < KEPT);
         placed
     }
@@ -193,6 +207,13 @@ impl Uplinks {
         let way = self.ways.get_mut(&flow.ends())?;
         way.used_at = now;
         way.value
+    }
+
+    /// The flow of a connection; to whom others' are bound is an interface of theirs.
+    fn flow(&self, sample: &Sample) -> Flow {
+        let flow = Flow::from(sample);
+        let device = flow.device.filter(|_| !self.is_elsewhere(sample));
+        Flow { device, ..flow }
     }
 
     fn is_elsewhere(&self, sample: &Sample) -> bool {
@@ -224,7 +245,10 @@ mod tests {
     use std::net::SocketAddr;
 
     use super::*;
-    use crate::{engine::tests::samples, model::Counts};
+    use crate::{
+        engine::tests::samples,
+        model::{Counts, Origin},
+    };
 
     const HOST: NetnsId = NetnsId(1);
     const POD: NetnsId = NetnsId(2);
@@ -366,25 +390,43 @@ mod tests {
     }
 
     #[test]
-    fn those_in_trouble_are_asked_for_first_and_what_may_have_changed_last() {
+    fn what_is_not_known_is_asked_for_before_what_may_have_changed() {
         let mut uplinks = Uplinks::new(HOST, false);
         let known = of_pod(1, Origin::Suspicious);
-        answer(&mut uplinks, &seen(vec![known.clone()]), Some(WAN), at(0));
+        let one = seen(vec![known.clone()]);
+        answer(&mut uplinks, &one, Some(WAN), at(0));
         uplinks.change(at(1));
-        let all = seen(vec![
+        let all = [
             known.clone(),
             of_pod(2, Origin::Active),
             of_pod(3, Origin::Suspicious),
-        ]);
-        let open: Vec<_> = uplinks
-            .open(&all, at(2))
-            .iter()
-            .map(|it| it.remote)
-            .collect();
-        let expected = [3, 2, 1].map(|last| of_pod(last, Origin::Active).remote.ip());
+        ];
+        let open = uplinks.open(&seen(all.into()), at(2));
+        let open: Vec<_> = open.iter().map(|it| it.remote).collect();
+        let expected = [2, 3, 1].map(|last| of_pod(last, Origin::Active).remote.ip());
         assert_eq!(open, expected);
         let placed = uplinks.place(known, at(2)).map(|it| it.next_hop);
         assert_eq!(placed, Some(Some(WAN)), "the old answer serves until then");
+    }
+
+    #[test]
+    fn in_trouble_they_keep_the_way_that_they_had_and_the_gateway_that_they_told() {
+        let mut uplinks = Uplinks::new(HOST, false);
+        let well = of_pod(1, Origin::Active);
+        let one = seen(vec![well.clone()]);
+        answer(&mut uplinks, &one, Some(WAN), at(0));
+        uplinks.change(at(1));
+        // The kernel has dropped the cached route.
+        let stuck = Sample {
+            next_hop: None,
+            ..of_pod(1, Origin::Suspicious)
+        };
+        let all = seen(vec![stuck.clone()]);
+        let asked = uplinks.open(&all, at(2));
+        assert_eq!(asked[0].gateway, Some([172, 17, 0, 1].into()));
+        answer(&mut uplinks, &all, None, at(2));
+        let placed = uplinks.place(stuck, at(2));
+        assert_eq!(placed.and_then(|it| it.next_hop), Some(WAN));
     }
 
     #[test]
@@ -406,14 +448,14 @@ mod tests {
     #[test]
     fn questions_and_answers_have_a_limit() {
         let mut uplinks = Uplinks::new(HOST, false);
-        let all: Vec<_> = (0..300_u16)
+        let all: Vec<_> = (0..2100_u16)
             .map(|number| Sample {
                 remote: SocketAddr::from(([198, 18, (number >> 8) as u8, number as u8], 25)),
                 ..of_pod(1, Origin::Active)
             })
             .collect();
         let all = seen(all);
-        assert_eq!(answer(&mut uplinks, &all, Some(WAN), at(0)), 256);
-        assert_eq!(answer(&mut uplinks, &all, Some(WAN), at(1)), 44);
+        assert_eq!(answer(&mut uplinks, &all, Some(WAN), at(0)), 2048);
+        assert_eq!(answer(&mut uplinks, &all, Some(WAN), at(1)), 52);
     }
 }

@@ -80,7 +80,9 @@ pub(super) fn carrier(upstream: &api::Upstream, status: &api::Status) -> Option<
     let carrier = status.upstreams.iter().find(|it| it.name == *name)?;
     let does = match carrier.state {
         State::Failing | State::Degraded => "is in trouble itself: look there first",
-        State::Ok => "does well: the trouble is inside the tunnel or at its far end",
+        State::Ok => {
+            "is ok: the trouble is inside the tunnel, at its far end or on the way to that"
+        }
         State::Idle => "is idle, so that nobody can tell how it does",
     };
     let name = clean(name);

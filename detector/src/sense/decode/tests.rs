@@ -146,6 +146,7 @@ fn flows_are_two_addresses_and_the_gateway_that_their_own_namespace_has() {
         local: [172, 17, 0, 2].into(),
         remote: "2001:db8::1".parse().unwrap(),
         gateway: Some([172, 17, 0, 1].into()),
+        device: None,
     };
     assert_eq!(flow(&raw), expected);
     let unknown = RawNextHop {

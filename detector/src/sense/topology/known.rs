@@ -38,8 +38,16 @@ pub(super) struct Link {
     interface: Interface,
     controller: Option<IfIndex>,
     is_vrf: bool,
-    /// Of a tunnel with one, its far end.
-    remote: Option<IpAddr>,
+    tunnel: Option<Tunnel>,
+}
+
+/// Where a link that is a tunnel leads to, and what its own packets are bound to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tunnel {
+    pub(super) remote: IpAddr,
+    pub(super) local: Option<IpAddr>,
+    /// Index of an interface.
+    pub(super) link: Option<u32>,
 }
 
 impl Known {
@@ -57,7 +65,7 @@ impl Known {
 
     /// Takes a change in.
     pub fn take(&mut self, message: &RouteNetlinkMessage) -> Vec<Input> {
-        self.rerouted |= matches!(
+        let rerouted = matches!(
             message,
             RouteNetlinkMessage::NewRoute(_)
                 | RouteNetlinkMessage::DelRoute(_)
@@ -66,7 +74,7 @@ impl Known {
                 | RouteNetlinkMessage::NewAddress(_)
                 | RouteNetlinkMessage::DelAddress(_)
         );
-        self.recarried |= self.rerouted;
+        (self.rerouted, self.recarried) = (self.rerouted || rerouted, self.recarried || rerouted);
         match message {
             RouteNetlinkMessage::NewLink(link) => self.link(link),
             RouteNetlinkMessage::DelLink(link) => {
@@ -114,7 +122,7 @@ impl Known {
             },
             controller: None,
             is_vrf: false,
-            remote: None,
+            tunnel: None,
         };
         for attribute in &message.attributes {
             match attribute {
@@ -125,7 +133,7 @@ impl Known {
                     link.is_vrf = infos
                         .iter()
                         .any(|info| matches!(info, LinkInfo::Kind(InfoKind::Vrf)));
-                    link.remote = infos.iter().find_map(far_end);
+                    link.tunnel = infos.iter().find_map(tunnel);
                 }
                 _ => {}
             }
@@ -134,10 +142,14 @@ impl Known {
         if link.interface.name.is_empty() {
             return Vec::new();
         }
+        let before = self.links.get(&index);
+        // The kernel tells nobody of the IPv4 routes that go with a link.
+        let changed = before.is_none_or(|it| it.interface.up != link.interface.up);
+        (self.rerouted, self.recarried) = (self.rerouted || changed, self.recarried || changed);
         // What carries it is asked for again, and stays until that is answered.
-        let before = self.links.get(&index).filter(|it| it.remote == link.remote);
+        let before = before.filter(|it| it.tunnel == link.tunnel);
         link.interface.underlay = before.and_then(|it| it.interface.underlay);
-        self.recarried |= link.remote.is_some() && before.is_none();
+        self.recarried |= link.tunnel.is_some() && before.is_none();
         self.links.insert(index, link);
         self.links
             .iter()
@@ -154,14 +166,15 @@ impl Known {
     /// A link is gone.
     pub(super) fn remove(&mut self, index: IfIndex) -> Input {
         self.links.remove(&index);
+        (self.rerouted, self.recarried) = (true, true);
         Input::Interface(self.netns, index, None)
     }
 
-    /// Tunnels, and their far ends.
-    pub(super) fn tunnels(&self) -> Vec<(IfIndex, IpAddr)> {
+    /// The links that are tunnels to one place.
+    pub(super) fn tunnels(&self) -> Vec<(IfIndex, Tunnel)> {
         let links = self.links.iter();
         links
-            .filter_map(|(index, link)| Some((*index, link.remote?)))
+            .filter_map(|(index, link)| Some((*index, link.tunnel?)))
             .collect()
     }
 
@@ -224,31 +237,62 @@ impl Known {
 }
 
 /// Where a tunnel leads to, when that is one place.
-fn far_end(info: &LinkInfo) -> Option<IpAddr> {
+fn tunnel(info: &LinkInfo) -> Option<Tunnel> {
     let LinkInfo::Data(data) = info else {
         return None;
     };
-    let found = match data {
-        InfoData::IpTunnel(all) => all.iter().find_map(|it| match it {
-            InfoIpTunnel::Remote(ip) => Some(*ip),
-            _ => None,
-        }),
-        InfoData::GreTun(all) | InfoData::GreTap(all) => all.iter().find_map(|it| match it {
-            InfoGre::Remote(ip) => Some(IpAddr::V4(*ip)),
-            _ => None,
-        }),
-        InfoData::GreTun6(all) | InfoData::GreTap6(all) => all.iter().find_map(|it| match it {
-            InfoGre6::Remote(ip) => Some(IpAddr::V6(*ip)),
-            _ => None,
-        }),
-        InfoData::Vxlan(all) => all.iter().find_map(|it| match it {
-            InfoVxlan::Group(ip) => Some(IpAddr::V4(*ip)),
-            InfoVxlan::Group6(ip) => Some(IpAddr::V6(*ip)),
-            _ => None,
-        }),
-        _ => None,
-    };
-    found.filter(|ip| !ip.is_unspecified() && !ip.is_multicast())
+    let (mut remote, mut local, mut link) = (None, None, None);
+    match data {
+        InfoData::IpTunnel(all) => {
+            for it in all {
+                match it {
+                    InfoIpTunnel::Remote(ip) => remote = Some(*ip),
+                    InfoIpTunnel::Local(ip) => local = Some(*ip),
+                    InfoIpTunnel::Link(index) => link = Some(*index),
+                    _ => {}
+                }
+            }
+        }
+        InfoData::GreTun(all) | InfoData::GreTap(all) => {
+            for it in all {
+                match it {
+                    InfoGre::Remote(ip) => remote = Some(IpAddr::V4(*ip)),
+                    InfoGre::Local(ip) => local = Some(IpAddr::V4(*ip)),
+                    InfoGre::Link(index) => link = Some(*index),
+                    _ => {}
+                }
+            }
+        }
+        InfoData::GreTun6(all) | InfoData::GreTap6(all) => {
+            for it in all {
+                match it {
+                    InfoGre6::Remote(ip) => remote = Some(IpAddr::V6(*ip)),
+                    InfoGre6::Local(ip) => local = Some(IpAddr::V6(*ip)),
+                    InfoGre6::Link(index) => link = Some(*index),
+                    _ => {}
+                }
+            }
+        }
+        InfoData::Vxlan(all) => {
+            for it in all {
+                match it {
+                    InfoVxlan::Group(ip) => remote = Some(IpAddr::V4(*ip)),
+                    InfoVxlan::Group6(ip) => remote = Some(IpAddr::V6(*ip)),
+                    InfoVxlan::Local(ip) => local = Some(IpAddr::V4(*ip)),
+                    InfoVxlan::Local6(ip) => local = Some(IpAddr::V6(*ip)),
+                    InfoVxlan::Link(index) => link = Some(*index),
+                    _ => {}
+                }
+            }
+        }
+        _ => {}
+    }
+    let remote = remote.filter(|ip| !ip.is_unspecified() && !ip.is_multicast())?;
+    Some(Tunnel {
+        remote,
+        local: local.filter(|ip| !ip.is_unspecified()),
+        link: link.filter(|index| *index != 0),
+    })
 }
 
 #[cfg(test)]
@@ -285,7 +329,10 @@ mod tests {
             known.take(message);
         }
         let tunnels = known.tunnels();
-        tunnels.iter().map(|(_, ip)| ip.to_string()).collect()
+        tunnels
+            .iter()
+            .map(|(_, it)| it.remote.to_string())
+            .collect()
     }
 
     #[test]
@@ -306,6 +353,24 @@ mod tests {
         for message in [group, ipip([0; 4]), link(None)] {
             assert_eq!(far_ends(&[message]), [""; 0]);
         }
+    }
+
+    #[test]
+    fn routes_may_have_gone_with_a_link() {
+        let mut known = Known::new(NETNS);
+        known.take(&link(None));
+        (known.rerouted, known.recarried) = (false, false);
+        known.take(&link(None));
+        assert!(!known.rerouted, "nothing has changed");
+        let RouteNetlinkMessage::NewLink(mut up) = link(None) else {
+            panic!("it is one");
+        };
+        up.header.flags = LinkFlags::Up | LinkFlags::LowerUp;
+        known.take(&RouteNetlinkMessage::NewLink(up.clone()));
+        assert!(known.rerouted && known.recarried);
+        (known.rerouted, known.recarried) = (false, false);
+        known.take(&RouteNetlinkMessage::DelLink(up));
+        assert!(known.rerouted && known.recarried);
     }
 
     #[test]
