@@ -165,6 +165,37 @@ fn containers_on_the_link_of_an_uplink_have_its_router_as_next_hop() {
     world.recovers(1);
 }
 
+/// A route that is taken away in the middle of it makes nobody well.
+#[test]
+fn stuck_containers_do_not_recover_because_their_route_has_gone() {
+    let Some((mut world, containers)) = World::with_containers(Attachment::Bridge, 1) else {
+        return;
+    };
+    world.traffic_from(&containers[0], Family::V4);
+    world.watch_with(&Options::by_interface());
+    if !world.sees_containers(0) {
+        return;
+    }
+    world.all_ok();
+    world.break_(1, Fault::Blackhole(Direction::Both));
+    world.is_blamed(1, "blackhole");
+    let uplink = &world.lab.upstreams[1];
+    let (range, _) = uplink.aggregates();
+    let gateway = uplink.gateway;
+    it_works(world.lab.host.ip(&format!("route del {range}\n")));
+    world.hold(Duration::from_secs(6), "it stays bad", |status| {
+        others_are_fine(status, "provider-b");
+        matches!(status.state_of("provider-b"), "failing" | "degraded")
+    });
+    it_works(
+        world
+            .lab
+            .host
+            .ip(&format!("route add {range} via {gateway}\n")),
+    );
+    world.recovers(1);
+}
+
 /// The quiet side: two containers that talk to each other, one of which is unplugged.
 #[test]
 fn what_stays_behind_the_bridge_is_held_against_no_uplink() {

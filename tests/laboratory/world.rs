@@ -280,15 +280,6 @@ pub(crate) fn in_full() -> bool {
     env::var_os(ALL).is_some_and(|value| value == "1")
 }
 
-/// The same for a test that has no short form; else it ends.
-#[track_caller]
-pub(crate) fn long_ones() -> bool {
-    if !in_full() {
-        skip("the long form (`cargo xtask test --all`)", ALL);
-    }
-    in_full()
-}
-
 /// Whether this kernel has what was to be made; else the test ends.
 #[track_caller]
 pub(crate) fn kernel_has(what: &str, made: &Result<()>) -> bool {
