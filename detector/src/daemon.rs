@@ -108,7 +108,11 @@ async fn start(config: Config, source: &Source, sensor: Sensor) -> anyhow::Resul
         hz,
         board: board.clone(),
         latest,
-        elsewhere: Elsewhere::new(opened.netns, opened.sensors.lack_routes()),
+        elsewhere: Elsewhere::new(
+            opened.netns,
+            opened.sensors.see_others(),
+            opened.sensors.lack_routes(),
+        ),
         sensors: opened.sensors,
         cost: None,
         swept_at: clock::now(),
@@ -345,10 +349,11 @@ impl Daemon {
 
     fn interval(&self) -> Duration {
         let cpu = self.cost.map_or(Duration::ZERO, |cost| cost.cpu);
-        let attention = if self.elsewhere.calls() {
+        let now = clock::now();
+        let attention = if self.elsewhere.calls(now) {
             Attention::Now
         } else {
-            self.engine.attention(clock::now())
+            self.engine.attention(now)
         };
         pace::interval(attention, cpu, self.budget, self.sensors.have_events())
     }
@@ -366,7 +371,7 @@ impl Daemon {
     }
 
     fn begin_sweep(&mut self) -> anyhow::Result<JoinHandle<Read>> {
-        let others = self.sensors.see_others() && self.elsewhere.look(clock::now());
+        let others = self.elsewhere.look(clock::now());
         self.sensors.begin_sweep(others)
     }
 

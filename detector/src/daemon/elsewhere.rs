@@ -15,23 +15,29 @@ use crate::{
 
 /// Between two looks while none is known: containers are not always there.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Between two looks that an event calls for: a sweep may not show what it told of.
+const CALL_EVERY: Duration = Duration::from_secs(1);
 
 /// What is known of them.
 #[derive(Debug)]
 pub(super) struct Elsewhere {
     netns: NetnsId,
     uplinks: Uplinks,
+    /// Whether they can be seen at all.
+    visible: bool,
     looked_at: Option<Time>,
     /// An event told of one that is not known.
     rumour: bool,
 }
 
 impl Elsewhere {
-    /// Seen from this namespace; `ours_too` when nothing tells the routes of our own connections.
-    pub(super) fn new(netns: NetnsId, ours_too: bool) -> Self {
+    /// Seen from this namespace, if they are `visible`; `ours_too` when nothing tells the routes of our
+    /// own connections.
+    pub(super) fn new(netns: NetnsId, visible: bool, ours_too: bool) -> Self {
         Self {
             netns,
             uplinks: Uplinks::new(netns, ours_too),
+            visible,
             looked_at: None,
             rumour: false,
         }
@@ -41,7 +47,7 @@ impl Elsewhere {
     /// would seem to be gone.
     pub(super) fn look(&mut self, now: Time) -> bool {
         let due = self.looked_at.is_none_or(|at| now.since(at) >= LOOK_EVERY);
-        let look = due || self.rumour || self.uplinks.are_used();
+        let look = self.visible && (due || self.rumour || self.uplinks.are_used());
         if look {
             self.looked_at = Some(now);
             self.rumour = false;
@@ -50,8 +56,9 @@ impl Elsewhere {
     }
 
     /// Whether an event has told of one that only a sweep can show.
-    pub(super) fn calls(&self) -> bool {
-        self.rumour
+    pub(super) fn calls(&self, now: Time) -> bool {
+        let lately = self.looked_at.is_some_and(|at| now.since(at) < CALL_EVERY);
+        self.visible && self.rumour && !lately
     }
 
     /// Routes, rules or addresses have changed.
@@ -86,6 +93,7 @@ impl Elsewhere {
             self.uplinks.learn_way(&flow, way, now);
         }
     }
+
     /// The interface behind which another namespace's address is.
     async fn device(&mut self, topology: &Topology, flow: &Flow, now: Time) -> Option<IfIndex> {
         if let Some(answer) = self.uplinks.device(flow, now) {
@@ -94,5 +102,40 @@ impl Elsewhere {
         let device = topology.behind(flow.local).await;
         self.uplinks.learn_device(flow, device, now);
         device
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::tests::samples;
+
+    /// After an event of a connection of another namespace that nobody knows.
+    fn told(visible: bool) -> Elsewhere {
+        let mut elsewhere = Elsewhere::new(NetnsId(1), visible, false);
+        let sample = Sample {
+            netns: NetnsId(2),
+            inode: Some(7),
+            ..samples::any()
+        };
+        assert_eq!(elsewhere.place(sample), None);
+        elsewhere
+    }
+
+    #[test]
+    fn an_event_calls_for_a_look_and_not_for_ten_a_second() {
+        let now = clock::now();
+        let mut elsewhere = told(true);
+        assert!(elsewhere.calls(now) && elsewhere.look(now));
+        assert!(!elsewhere.calls(now), "it was looked");
+        elsewhere.rumour = true;
+        assert!(!elsewhere.calls(now.after(CALL_EVERY / 2)));
+        assert!(elsewhere.calls(now.after(CALL_EVERY)));
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_not_called_for() {
+        let mut elsewhere = told(false);
+        assert!(!elsewhere.calls(clock::now()) && !elsewhere.look(clock::now()));
     }
 }

@@ -22,8 +22,8 @@ const KEPT: Duration = Duration::from_secs(60);
 /// Answers that are remembered at most.
 const CAPACITY: usize = 65_536;
 
-/// Two addresses that connections are between. Ports are left out: the
-/// kernel spreads what it forwards over several routes by addresses, unless told otherwise
+/// Two addresses that connections are between. Ports are left out: the kernel spreads what it forwards
+/// over several routes by addresses, in IPv6 by flow labels, too, unless told otherwise
 /// (`fib_multipath_hash_policy`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flow {
