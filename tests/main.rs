@@ -43,6 +43,8 @@ mod scenarios;
 mod scope;
 #[path = "laboratory/sensors.rs"]
 mod sensors;
+#[path = "laboratory/service.rs"]
+mod service;
 #[path = "laboratory/traps.rs"]
 mod traps;
 #[path = "laboratory/world.rs"]

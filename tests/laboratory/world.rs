@@ -3,6 +3,7 @@
 use std::{
     env,
     io::Write,
+    path::Path,
     sync::{Condvar, Mutex, PoisonError},
     time::Duration,
 };
@@ -273,6 +274,19 @@ pub(crate) fn own_machine() -> bool {
         skip("a machine of its own (`cargo xtask test-vm`)", MACHINE);
     }
     own
+}
+
+/// Whether a service manager runs on a machine that was made for the laboratory; else the test ends.
+#[track_caller]
+pub(crate) fn has_service_manager() -> bool {
+    if !Path::new("/run/systemd/system").is_dir() {
+        skip(
+            "a machine of its own with systemd (`cargo xtask test-vm --way systemd`)",
+            MACHINE,
+        );
+        return false;
+    }
+    own_machine()
 }
 
 /// Whether the long tests are wanted in full.

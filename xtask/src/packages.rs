@@ -62,6 +62,12 @@ const MACHINES: &[Needed] = &[
         others: "wireguard-tools (dnf, pacman, apk, zypper)",
     },
     Needed {
+        program: "systemctl",
+        what_for: "runs the unit that is shipped, in one of them",
+        debian: "systemd",
+        others: "systemd (dnf, pacman, zypper)",
+    },
+    Needed {
         program: "xz",
         what_for: "unpacks modules",
         debian: "xz-utils",

@@ -10,6 +10,7 @@ mod report;
 
 use std::{
     fs,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     path::PathBuf,
     sync::{
         Mutex, PoisonError,
@@ -27,6 +28,7 @@ use crate::{
     packages, test, workspace,
 };
 use archive::Kernel;
+use initramfs::Init;
 use report::{End, Report};
 
 /// Kernels that are tried, the newest of each.
@@ -40,8 +42,10 @@ const GENERATED: &str = "<!-- generated: cargo xtask test-vm --write -->";
 
 /// One way to boot a kernel, and what is tried then.
 struct Way {
+    key: &'static str,
     name: &'static str,
     parameters: &'static str,
+    init: Init,
     /// What `/sys/kernel/security/lockdown` says then.
     lockdown: &'static str,
     tests: &'static [&'static str],
@@ -50,8 +54,10 @@ struct Way {
 /// Those that are tried.
 const WAYS: &[Way] = &[
     Way {
+        key: "plain",
         name: "As Debian boots it",
         parameters: "",
+        init: Init::Script,
         lockdown: "none",
         tests: &[
             "containers::",
@@ -74,16 +80,28 @@ const WAYS: &[Way] = &[
         ],
     },
     Way {
+        key: "integrity",
         name: "With `lockdown=integrity`, as Secure Boot turns it on",
         parameters: "lockdown=integrity",
+        init: Init::Script,
         lockdown: "integrity",
         tests: LOCKED,
     },
     Way {
+        key: "confidentiality",
         name: "With `lockdown=confidentiality`",
         parameters: "lockdown=confidentiality",
+        init: Init::Script,
         lockdown: "confidentiality",
         tests: LOCKED,
+    },
+    Way {
+        key: "systemd",
+        name: "Under systemd, as the unit that is shipped",
+        parameters: "",
+        init: Init::Systemd,
+        lockdown: "none",
+        tests: &["service::"],
     },
 ];
 
@@ -102,14 +120,20 @@ pub(crate) struct Options {
     /// without it
     #[arg(value_name = "VERSION", value_parser = version)]
     kernels: Vec<String>,
-    /// Only tests whose name contains one of these, and only on kernels as Debian boots them
+    /// Only tests whose name contains one of these
     #[arg(long, value_name = "FILTER")]
     only: Vec<String>,
+    /// Only machines booted in this way; with --only as Debian boots them
+    #[arg(long, value_name = "WAY", value_parser = WAYS.iter().map(|way| way.key).collect::<Vec<_>>())]
+    way: Option<String>,
+    /// Not those again that have passed already with the same programs and tests
+    #[arg(long)]
+    resume: bool,
     /// A kernel that cannot be fetched is a failure
     #[arg(long)]
     required: bool,
     /// Write the tables of docs/kernels.md; no kernel may be missing then
-    #[arg(long, conflicts_with_all = ["only", "kernels"])]
+    #[arg(long, conflicts_with_all = ["only", "kernels", "way"])]
     write: bool,
 }
 
@@ -153,7 +177,12 @@ pub(crate) fn task(options: &Options) -> Result<()> {
         }
     }
     let machines = machines(&kernels, options);
-    let reports = all(&machines, &programs);
+    let attempt = Attempt {
+        programs: &programs,
+        fingerprint: fingerprint(&programs)?,
+        resume: options.resume,
+    };
+    let reports = all(&machines, &attempt);
     let required = options.required || options.write;
     let passed = conclude(&machines, &reports, &skipped, required);
     if options.write && skipped.is_empty() {
@@ -171,9 +200,13 @@ struct Machine<'a> {
 
 fn machines<'a>(kernels: &'a [Kernel], options: &Options) -> Vec<Machine<'a>> {
     let only = (!options.only.is_empty()).then_some(&options.only);
-    let ways = if only.is_some() { &WAYS[..1] } else { WAYS };
+    let plain = only.map(|_| WAYS[0].key);
+    let wanted = options.way.as_deref().or(plain);
     let mut machines = Vec::new();
-    for way in ways {
+    for way in WAYS
+        .iter()
+        .filter(|way| wanted.is_none_or(|it| it == way.key))
+    {
         let tests = way.tests.iter().map(|&test| test.to_owned());
         let tests: Vec<_> = only.cloned().unwrap_or_else(|| tests.collect());
         machines.extend(kernels.iter().map(|kernel| Machine {
@@ -186,7 +219,7 @@ fn machines<'a>(kernels: &'a [Kernel], options: &Options) -> Vec<Machine<'a>> {
 }
 
 /// Tries all machines, some at once; their reports in the same order.
-fn all(machines: &[Machine<'_>], programs: &[PathBuf; 2]) -> Vec<Report> {
+fn all(machines: &[Machine<'_>], attempt: &Attempt<'_>) -> Vec<Report> {
     let next = AtomicUsize::new(0);
     let reports = Mutex::new(Vec::new());
     let work = || {
@@ -195,7 +228,8 @@ fn all(machines: &[Machine<'_>], programs: &[PathBuf; 2]) -> Vec<Report> {
             let Some(machine) = machines.get(place) else {
                 return;
             };
-            let report = attempt(machine, programs)
+            let report = attempt
+                .at(machine)
                 .unwrap_or_else(|error| Report::failed(format!("{error:#}")));
             let mut reports = reports.lock().unwrap_or_else(PoisonError::into_inner);
             reports.push((place, report));
@@ -211,18 +245,48 @@ fn all(machines: &[Machine<'_>], programs: &[PathBuf; 2]) -> Vec<Report> {
     reports.into_iter().map(|(_, report)| report).collect()
 }
 
-fn attempt(machine: &Machine<'_>, programs: &[PathBuf; 2]) -> Result<Report> {
-    let Machine { kernel, way, tests } = machine;
-    say(&format!("Linux {}: {}", kernel.release, way.name));
-    let folder = folder(machine);
-    let image = initramfs::build(kernel, programs, tests, &folder)?;
-    let report = machine::boot(kernel, &image, way.parameters, &folder)?;
-    Ok(report.in_mode(way.lockdown))
+/// What is tried in each machine.
+struct Attempt<'a> {
+    programs: &'a [PathBuf; 2],
+    fingerprint: u64,
+    resume: bool,
+}
+
+impl Attempt<'_> {
+    fn at(&self, machine: &Machine<'_>) -> Result<Report> {
+        let Machine { kernel, way, tests } = machine;
+        let folder = folder(machine);
+        let passed = folder.join("passed");
+        let what = format!("{:x} {} {tests:?}", self.fingerprint, way.parameters);
+        let known = fs::read_to_string(&passed).is_ok_and(|it| it == what);
+        if self.resume && known {
+            say(&format!("known    Linux {}: {}", kernel.release, way.name));
+            return machine::read(&folder, None).map(|it| it.in_mode(way.lockdown));
+        }
+        let _ = fs::remove_file(&passed);
+        say(&format!("Linux {}: {}", kernel.release, way.name));
+        let image = initramfs::build(kernel, self.programs, way.init, tests, &folder)?;
+        let report = machine::boot(kernel, &image, way.parameters, &folder)?;
+        let report = report.in_mode(way.lockdown);
+        if report.end == End::Passed {
+            fs::write(passed, what)?;
+        }
+        Ok(report)
+    }
+}
+
+/// Of what the programs are; only compared with what the same xtask has written.
+fn fingerprint(programs: &[PathBuf; 2]) -> Result<u64> {
+    let mut hasher = DefaultHasher::new();
+    for program in programs {
+        fs::read(program)?.hash(&mut hasher);
+    }
+    Ok(hasher.finish())
 }
 
 /// Where a machine's image and logs are.
 fn folder(machine: &Machine<'_>) -> PathBuf {
-    let name = format!("{}{}", machine.kernel.release, machine.way.parameters);
+    let name = format!("{}-{}", machine.kernel.release, machine.way.key);
     workspace::target().join("vm").join(name)
 }
 

@@ -183,7 +183,9 @@ fn publish(path: &Path) -> anyhow::Result<OwnedFd> {
 fn restrict(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(MODE))?;
     let groups = fs::read_to_string("/etc/group").unwrap_or_default();
+    // Not asked for what is so already: a hardened service is killed for the question.
     if let Some(group) = group_id(&groups, GROUP)
+        && fs::symlink_metadata(path)?.gid() != group
         && let Err(error) = std::os::unix::fs::chown(path, None, Some(group))
     {
         tracing::warn!(%error, "the socket cannot be given to the group {GROUP}");

@@ -55,10 +55,56 @@ const MODULES: &[&str] = &[
     "sch_ingress",
 ];
 
+/// Who starts the tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Init {
+    /// A script, and nothing else runs.
+    Script,
+    /// systemd, the one of this host.
+    Systemd,
+}
+
+/// The service manager, and what it starts services with from version 254 on.
+const MANAGER: &str = "/lib/systemd/systemd";
+const EXECUTOR: &str = "/lib/systemd/systemd-executor";
+/// Where its units are.
+const UNITS: &str = "lib/systemd/system";
+/// Targets that every service refers to.
+const TARGETS: &[&str] = &[
+    "basic",
+    "local-fs",
+    "multi-user",
+    "network",
+    "paths",
+    "shutdown",
+    "slices",
+    "sockets",
+    "swap",
+    "sysinit",
+    "timers",
+    "umount",
+];
+/// What it starts at boot.
+const TESTS: &str = "\
+[Unit]
+After=basic.target
+Requires=basic.target
+[Service]
+Type=oneshot
+TimeoutStartSec=infinity
+ExecStart=/tests
+StandardOutput=tty
+StandardError=tty
+TTYPath=/dev/ttyS1
+LimitMEMLOCK=infinity
+LimitNOFILE=65536
+";
+
 /// Builds the image for a kernel; where it is.
 pub(super) fn build(
     kernel: &Kernel,
     programs: &[PathBuf; 2],
+    init: Init,
     filters: &[String],
     folder: &Path,
 ) -> Result<PathBuf> {
@@ -92,12 +138,22 @@ pub(super) fn build(
     fs::write(root.join("lib/modules/list"), modules)?;
     fs::write(
         root.join("etc/passwd"),
-        "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n",
+        "root:x:0:0:root:/:/bin/sh\ntcpstall:x:990:990::/:/bin/false\n\
+         nobody:x:65534:65534:nobody:/:/bin/sh\n",
     )?;
-    fs::write(root.join("etc/group"), "root:x:0:\nnogroup:x:65534:\n")?;
-    let init = root.join("init");
-    fs::write(&init, script(filters))?;
-    fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
+    fs::write(
+        root.join("etc/group"),
+        "root:x:0:\ntcpstall:x:990:\nnogroup:x:65534:\n",
+    )?;
+    let next = match init {
+        Init::Script => "exec /tests",
+        Init::Systemd => {
+            add_manager(&root)?;
+            ROOT_OF_ITS_OWN
+        }
+    };
+    add_script(&root.join("init"), &format!("{BEGIN}{next}\n"))?;
+    add_script(&root.join("tests"), &tests(filters))?;
     let image = folder.join("initramfs.cpio.gz");
     command("sh")
         .args(["-c", "find . | busybox cpio -o -H newc | gzip -1 > \"$0\""])
@@ -129,6 +185,38 @@ fn linked(ldd: &str) -> BTreeSet<&str> {
     ldd.split_whitespace()
         .filter(|word| word.starts_with('/'))
         .collect()
+}
+
+/// The service manager with the few units that it cannot do without; it starts the tests at boot.
+fn add_manager(root: &Path) -> Result<()> {
+    let units = root.join(UNITS);
+    fs::create_dir_all(&units)?;
+    add_program(Path::new(MANAGER), "lib/systemd/systemd", root)?;
+    if Path::new(EXECUTOR).exists() {
+        add_program(Path::new(EXECUTOR), "lib/systemd/systemd-executor", root)?;
+    }
+    let control = find("systemctl").context("`systemctl` is not there: install systemd")?;
+    add_program(&control, "usr/sbin/systemctl", root)?;
+    // The unit's `ExecReload=`. That of busybox asks for what the unit does not allow.
+    let kill = find("kill").context("`kill` is not there: install procps")?;
+    add_program(&kill, "bin/kill", root)?;
+    for target in TARGETS {
+        let file = format!("{target}.target");
+        fs::copy(Path::new("/").join(UNITS).join(&file), units.join(&file))
+            .with_context(|| format!("systemd's {file} cannot be copied"))?;
+    }
+    fs::write(units.join("tests.service"), TESTS)?;
+    fs::write(
+        units.join("default.target"),
+        "[Unit]\nRequires=tests.service\n",
+    )?;
+    Ok(())
+}
+
+fn add_script(place: &Path, text: &str) -> Result<()> {
+    fs::write(place, text)?;
+    fs::set_permissions(place, fs::Permissions::from_mode(0o755))?;
+    Ok(())
 }
 
 /// The laboratory reads its scenarios where it was built.
@@ -186,12 +274,8 @@ fn unpack_module(file: &Path, folder: &Path) -> Result<String> {
     Ok(plain.to_owned())
 }
 
-/// What the machine does: mounts what programs expect, loads modules, runs the tests, says how they
-/// ended, and goes off.
-fn script(filters: &[String]) -> String {
-    let filters: Vec<_> = filters.iter().map(|it| quoted(it.as_ref())).collect();
-    format!(
-        "#!/bin/sh
+/// What the machine does first: mounts what programs expect, and loads modules.
+const BEGIN: &str = "#!/bin/sh
 export PATH=/usr/sbin:/bin HOME=/ TERM=dumb RUST_BACKTRACE=0
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
@@ -213,6 +297,27 @@ ip link set lo up
 hostname tcpstall
 ulimit -n 65536
 ulimit -l unlimited
+";
+
+/// What services are fenced in with moves the root of the file system, which that of the image cannot be.
+const ROOT_OF_ITS_OWN: &str = "mkdir /new
+mount -t tmpfs -o mode=755 root /new
+for entry in /*; do
+    case $entry in
+        /new) ;;
+        /dev | /proc | /run | /sys | /tmp) mkdir /new$entry; mount --move $entry /new$entry ;;
+        *) cp -a $entry /new ;;
+    esac
+done
+mkdir -p /new/home /new/root /new/var
+exec switch_root /new /lib/systemd/systemd --log-target=kmsg";
+
+/// Runs the tests, says how they ended, and goes off.
+fn tests(filters: &[String]) -> String {
+    let filters: Vec<_> = filters.iter().map(|it| quoted(it.as_ref())).collect();
+    format!(
+        "#!/bin/sh
+export PATH=/usr/sbin:/bin HOME=/ TERM=dumb RUST_BACKTRACE=0
 uname -a
 echo \"{lockdown} $(cat /sys/kernel/security/lockdown)\"
 echo \"{doctor} $(tcpstall doctor -o json | tr -d '\n')\"

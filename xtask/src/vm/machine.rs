@@ -1,6 +1,12 @@
 //! A machine: booted, watched, and ended when it hangs.
 
-use std::{fs, path::Path, process::Child, thread, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Child,
+    thread,
+    time::Duration,
+};
 
 use anyhow::{Context as _, Result};
 
@@ -22,7 +28,7 @@ pub(super) fn boot(
     parameters: &str,
     folder: &Path,
 ) -> Result<Report> {
-    let (log, output) = (folder.join("kernel.log"), folder.join("output.log"));
+    let [log, output] = logs(folder);
     for file in [&log, &output] {
         let _ = fs::remove_file(file);
     }
@@ -48,9 +54,20 @@ pub(super) fn boot(
         .start()?;
     let in_time = wait(&mut child, &output, &kernel.release)?;
     let over = (!in_time).then(|| format!("it was still running after {} s", LIMIT.as_secs()));
-    let log = fs::read_to_string(&log).unwrap_or_default();
-    let output = fs::read(&output).context("the machine said nothing")?;
+    read(folder, over)
+}
+
+/// What a machine has said. `over` says why it was ended, if it did not end by itself.
+pub(super) fn read(folder: &Path, over: Option<String>) -> Result<Report> {
+    let [log, output] = logs(folder);
+    let log = fs::read_to_string(log).unwrap_or_default();
+    let output = fs::read(output).context("the machine said nothing")?;
     Ok(report::read(&log, &String::from_utf8_lossy(&output), over))
+}
+
+/// What the kernel says, and what the tests say.
+fn logs(folder: &Path) -> [PathBuf; 2] {
+    [folder.join("kernel.log"), folder.join("output.log")]
 }
 
 /// Shows what the machine says, line by line, until it is off; whether that was in time.
