@@ -11,7 +11,7 @@ use lab::{Direction, Fault, Load, Options, daemon};
 use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::world::{SOON, World, all_quiet, it_works, own_machine, root};
+use crate::world::{SOON, World, all_quiet, it_works, others_are_fine, own_machine, root};
 
 /// A folder with a copy of the program that everybody may run.
 fn installed() -> TempDir {
@@ -92,6 +92,8 @@ fn without_rights_the_daemon_names_them_and_says_how_to_get_them() {
     refuses(&none, &["CAP_BPF and CAP_PERFMON", "run as root"]);
     let half = as_nobody(&folder, "-all,+cap_39", &DAEMON);
     refuses(&half, &["lacks CAP_PERFMON", "run as root"]);
+    let half = as_nobody(&folder, "-all,+cap_38", &DAEMON);
+    refuses(&half, &["lacks CAP_BPF", "run as root"]);
     assert!(!folder.path().join("tcpstall.sock").exists());
 }
 
@@ -115,6 +117,64 @@ fn two_capabilities_are_all_that_the_kernel_asks_for() {
         Some(&true.into()),
         "{said}"
     );
+}
+
+/// Maps count as locked memory until 5.10.
+#[test]
+fn the_right_to_lock_memory_is_asked_for_where_it_is_needed() {
+    if !root() {
+        return;
+    }
+    let release = it_works(fs::read_to_string("/proc/sys/kernel/osrelease").map_err(Into::into));
+    let mut numbers = release
+        .split(['.', '-'])
+        .map(|it| it.parse::<u32>().unwrap_or(0));
+    let version = (numbers.next(), numbers.next());
+    let folder = installed();
+    let doctor = Command::new("sh")
+        .args(["-c", "ulimit -l 64 && exec setpriv \"$@\"", "sh"])
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .args(["--inh-caps=-all,+cap_38,+cap_39"])
+        .args(["--ambient-caps=-all,+cap_38,+cap_39"])
+        .arg(folder.path().join("tcpstall"))
+        .arg("doctor")
+        .output();
+    let doctor = it_works(doctor.map_err(Into::into));
+    let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    let needed = version < (Some(5), Some(11));
+    assert_eq!(doctor.status.success(), !needed, "{said}");
+    assert_eq!(said.contains("LimitMEMLOCK=infinity"), needed, "{said}");
+}
+
+#[test]
+fn a_host_that_hides_its_processes_is_told_so() {
+    if !root() {
+        return;
+    }
+    let folder = installed();
+    let doctor = |mount: &str| {
+        let output = Command::new("unshare")
+            .args(["--mount", "sh", "-c"])
+            .arg(format!("{mount} exec \"$@\""))
+            .args(["sh", "setpriv", "--reuid=65534", "--regid=65534"])
+            .args(["--clear-groups", "--inh-caps=-all,+cap_38,+cap_39"])
+            .arg("--ambient-caps=-all,+cap_38,+cap_39")
+            .arg(folder.path().join("tcpstall"))
+            .args(["doctor", "-o", "json"])
+            .output();
+        let output = it_works(output.map_err(Into::into));
+        let checks = serde_json::from_slice::<Vec<serde_json::Value>>(&output.stdout);
+        let checks = it_works(checks.map_err(Into::into));
+        let check = checks
+            .into_iter()
+            .find(|it| it["feature"] == "process-names");
+        check.unwrap_or_else(|| panic!("it is not told: {output:?}"))
+    };
+    let open = doctor("");
+    assert_eq!(open["ok"], true, "{open}");
+    let hidden = doctor("mount -t proc -o hidepid=2 proc /proc &&");
+    assert_eq!(hidden["ok"], false, "{hidden}");
+    assert!(hidden["found"].to_string().contains("hidepid"), "{hidden}");
 }
 
 /// The capabilities of each thread, as `/proc` shows them, and whether it can get new ones.
@@ -262,6 +322,39 @@ fn a_clock_that_jumps_changes_no_verdict() {
         assert!((0.0..120.0).contains(&stall.stalled_seconds), "{stall:?}");
     }
     assert!(!stalls.is_empty());
+    world.recovers(1);
+}
+
+/// Those that the host talks to sleep with it here: what is seen is what the kernel's clocks and timers
+/// make of a sleep, not how long peers are patient.
+#[test]
+fn a_host_that_was_suspended_blames_nobody_for_its_sleep() {
+    if !own_machine() {
+        return;
+    }
+    let Some(world) = World::healthy() else {
+        return;
+    };
+    let sleep = || -> std::io::Result<()> {
+        fs::write("/sys/class/rtc/rtc0/wakealarm", "+15")?;
+        fs::write("/sys/power/state", "mem")
+    };
+    it_works(sleep().map_err(Into::into));
+    let told = || world.daemon().log().contains("the host was suspended for");
+    let limit = Instant::now() + SOON;
+    while !told() {
+        assert!(Instant::now() < limit, "the sleep is told");
+        assert!(all_quiet(&it_works(world.daemon().status())));
+    }
+    world.hold(SOON, "nobody is blamed", all_quiet);
+    world.break_(1, Fault::Blackhole(Direction::Both));
+    world.is_blamed(1, "blackhole");
+    // Those that waited before have no say after it, and nobody else is blamed.
+    it_works(sleep().map_err(Into::into));
+    world.hold(SOON, "no other is blamed", |status| {
+        others_are_fine(status, "provider-b");
+        true
+    });
     world.recovers(1);
 }
 

@@ -6,13 +6,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use detector::{model::Origin, sense::programs::Sizes};
+use detector::{
+    model::{Origin, Sweep},
+    sense::programs::Sizes,
+};
 use detector_ebpf::Counter;
-use lab::{Direction, Fault, Load};
+use lab::{Attachment, Container, Direction, Fault, Load, Plan, Traffic, container};
 use rustix::process::Signal;
 
 use crate::{
-    sensors::Sensors,
+    sensors::{Sensors, counts},
     world::{SOON, World, it_works, others_are_fine, own_machine},
 };
 
@@ -132,6 +135,82 @@ fn where_there_is_room_nothing_is_counted_as_lost() {
     }
     let counters = [Counter::RingFull, Counter::NextHopsFull];
     assert_eq!(counters.map(|it| sensors.programs.counter(it)), [0, 0]);
+}
+
+/// What the sweeps remember of each connection and destination has no room at all.
+#[test]
+fn without_room_for_what_is_remembered_all_that_hangs_is_found_and_nothing_else() {
+    let Some(mut world) = World::new(2) else {
+        return;
+    };
+    let none = Sizes {
+        destinations: 1,
+        streams: 1,
+        ..Sizes::default()
+    };
+    let mut sensors = Sensors::load_with(&world, &none);
+    world.traffic(0, 0..10, Load::Downloads(30));
+    world.traffic(1, 0..20, SEVERAL);
+    let all = |sweep: &Sweep| {
+        let counts = counts(sweep);
+        counts.established() == 130 && counts.receiving >= 30
+    };
+    sensors.until(&world, SOON, "all are counted", all);
+    let a_while = Duration::from_secs(5);
+    sensors.always(&world, a_while, "nothing is wrong", |sweep| {
+        let mut stuck = sweep.samples.iter();
+        counts(sweep).fell_silent == 0 && !stuck.any(|it| it.origin == Origin::Suspicious)
+    });
+    world.break_(0, Fault::Blackhole(Direction::Back));
+    world.break_(1, Fault::Blackhole(Direction::Both));
+    sensors.until(&world, SOON, "all that send are stuck", |sweep| {
+        let stuck = sweep.samples.iter();
+        let stuck = stuck.filter(|it| it.origin == Origin::Suspicious);
+        stuck.count() >= 100
+    });
+    // Streams of which nothing is known have not fallen silent.
+    sensors.always(&world, a_while, "no more than there were", |sweep| {
+        counts(sweep).fell_silent <= 30
+    });
+}
+
+#[test]
+fn containers_that_have_no_room_are_found_when_they_hang() {
+    let Some(mut world) = World::new(1) else {
+        return;
+    };
+    let one = Sizes {
+        flows: 1,
+        ..Sizes::default()
+    };
+    let mut sensors = Sensors::load_seeing_all(&world, &one);
+    if !sensors.programs.sees_others() {
+        return;
+    }
+    it_works(container::prepare(&world.lab, Attachment::Bridge));
+    let container = it_works(Container::start(&world.lab, Attachment::Bridge, 2));
+    let netns = it_works(container.namespace.inode());
+    let plan = Plan::new(&world.lab.upstreams[0], 0..10, Load::STEADY);
+    world.adopt(it_works(Traffic::start(&container.namespace, &plan)));
+    let uncounted = |sensors: &Sensors| sensors.programs.counter(Counter::FlowsFull);
+    let end = Instant::now() + SOON;
+    while uncounted(&sensors) < 9 {
+        assert!(Instant::now() < end, "ten flows have found room for one");
+        assert!(sensors.sweep_all(&world).flows.len() <= 1);
+        thread::sleep(Duration::from_millis(100));
+    }
+    world.break_(0, Fault::Blackhole(Direction::Both));
+    let end = Instant::now() + SOON;
+    loop {
+        let seen = sensors.sweep_all(&world).sweep;
+        let stuck = seen.samples.iter();
+        let stuck = stuck.filter(|it| it.origin == Origin::Suspicious);
+        if stuck.filter(|it| u64::from(it.netns.0) == netns).count() == 10 {
+            return;
+        }
+        assert!(Instant::now() < end, "not all ten are found");
+        thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// More changes than netlink holds for one that does not read them.

@@ -17,7 +17,7 @@ use detector::{
     sense::{
         decode, doctor,
         programs::{Programs, Sizes},
-        sweep::Sweeper,
+        sweep::{Seen, Sweeper},
     },
 };
 use detector_ebpf::{Offsets, Settings};
@@ -42,15 +42,26 @@ impl Sensors {
         Self::load_with(world, &Sizes::default())
     }
 
-    /// With maps of some size; events are those of the host.
+    /// With maps of some size; they see the host.
     #[track_caller]
     pub(crate) fn load_with(world: &World, sizes: &Sizes) -> Self {
+        // Other laboratories are none of their business.
+        Self::load_seeing(world, sizes, |_| 0)
+    }
+
+    /// With maps of some size; they see all that this kernel lets them see.
+    #[track_caller]
+    pub(crate) fn load_seeing_all(world: &World, sizes: &Sizes) -> Self {
+        Self::load_seeing(world, sizes, |others| others)
+    }
+
+    #[track_caller]
+    fn load_seeing(world: &World, sizes: &Sizes, others: impl Fn(u32) -> u32) -> Self {
         let load = || {
             let host = doctor::inspect()?;
-            // Other laboratories are none of their business.
             let settings = Settings {
                 netns: u32::try_from(world.lab.host.inode()?)?,
-                other_netns: 0,
+                other_netns: others(host.settings.other_netns),
                 ..host.settings
             };
             let (programs, outlets, _) =
@@ -74,6 +85,17 @@ impl Sensors {
         it_works(read).0.sweep
     }
 
+    /// One sweep over the connections of the host, and those of all others.
+    #[track_caller]
+    pub(crate) fn sweep_all(&mut self, world: &World) -> Seen {
+        let walks = world
+            .lab
+            .host
+            .run(|| anyhow::Ok((self.programs.open_sweep()?, self.programs.open_others()?)));
+        let (own, others) = it_works(walks.and_then(|walks| walks));
+        it_works(self.sweeper.read(own, Some(others))).0
+    }
+
     /// Sweeps for `time`, or until `done`.
     #[track_caller]
     fn sweeps(&mut self, world: &World, time: Duration, mut done: impl FnMut(&Sweep) -> bool) {
@@ -85,7 +107,7 @@ impl Sensors {
 
     /// Sweeps until `holds`; panics after `limit` with what it saw.
     #[track_caller]
-    fn until(
+    pub(crate) fn until(
         &mut self,
         world: &World,
         limit: Duration,
@@ -104,7 +126,7 @@ impl Sensors {
 
     /// Sweeps for `time`; panics as soon as it does not `hold`.
     #[track_caller]
-    fn always(
+    pub(crate) fn always(
         &mut self,
         world: &World,
         time: Duration,
@@ -137,7 +159,7 @@ fn told(sweep: &Sweep) -> String {
 }
 
 /// Sum over all next hops.
-fn counts(sweep: &Sweep) -> Counts {
+pub(crate) fn counts(sweep: &Sweep) -> Counts {
     let mut sum = Counts::default();
     for counts in sweep.counts.values() {
         sum.add(counts);

@@ -74,6 +74,7 @@ pub fn inspect() -> anyhow::Result<Host> {
     checks.push(probe_reads(abilities.probe_reads));
     checks.push(cookies(abilities.cookies));
     checks.push(others);
+    checks.push(process_names());
     Ok(Host {
         netns,
         hz,
@@ -225,6 +226,43 @@ fn other_netns(btf: &Btf, offsets: &Offsets) -> Check {
     )
 }
 
+/// Which process holds a connection is asked of the kernel, its name and control group of `/proc`.
+fn process_names() -> Check {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mut groups = rustix::process::getgroups().unwrap_or_default();
+    groups.push(rustix::process::getegid());
+    if hides_processes(&mounts, |group| {
+        groups.iter().any(|it| it.as_raw() == group)
+    }) {
+        return lacking(
+            "process-names",
+            "/proc hides the processes of others (hidepid)",
+            "the names and control groups of processes; their numbers are shown",
+            "mount /proc without hidepid, or with gid= of a group of the daemon",
+        );
+    }
+    Check::present("process-names", false, "/proc shows all processes")
+}
+
+/// Whether `/proc` is mounted so that who is in none of its groups sees no processes of others:
+/// `proc_show_options`, `has_pid_permissions`, `fs/proc/{root,base}.c`.
+fn hides_processes(mounts: &str, is_member: impl Fn(u32) -> bool) -> bool {
+    // The last one covers those before.
+    let mut proc = mounts.lines().rev();
+    let proc = proc.find(|line| line.split(' ').nth(1) == Some("/proc"));
+    let options = proc.and_then(|line| line.split(' ').nth(3));
+    let option = |name: &str| {
+        let mut options = options?.split(',').filter_map(|it| it.split_once('='));
+        options.find(|(key, _)| *key == name).map(|(_, it)| it)
+    };
+    let group = option("gid").and_then(|it| it.parse().ok()).unwrap_or(0);
+    match option("hidepid") {
+        None | Some("0" | "off") => false,
+        Some("4" | "ptraceable") => true,
+        Some(_) => !is_member(group),
+    }
+}
+
 /// The kernel's lockdown mode; empty when it has none.
 fn lockdown() -> String {
     let text = fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
@@ -281,5 +319,30 @@ fn missing(feature: &str, found: String, lost: &str, remedy: &str) -> Check {
         found,
         lost: lost.to_owned(),
         remedy: remedy.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hides_processes;
+
+    #[test]
+    fn processes_are_hidden_by_the_mount_that_is_in_force_and_not_from_its_group() {
+        let mounts = |options: &str| {
+            format!(
+                "sysfs /sys sysfs rw 0 0\nproc /proc proc rw,hidepid=invisible 0 0\n\
+                 proc /proc proc rw,nosuid{options} 0 0\nproc /jail/proc proc rw,hidepid=2 0 0\n"
+            )
+        };
+        let hides = |options: &str| hides_processes(&mounts(options), |group| group == 27);
+        assert!(!hides(""));
+        assert!(!hides(",hidepid=0") && !hides(",hidepid=off"));
+        for hidden in ["1", "noaccess", "2", "invisible"] {
+            assert!(hides(&format!(",hidepid={hidden}")), "of the group 0");
+            assert!(hides(&format!(",gid=28,hidepid={hidden}")));
+            assert!(!hides(&format!(",gid=27,hidepid={hidden}")));
+        }
+        assert!(hides(",gid=27,hidepid=ptraceable") && hides(",gid=27,hidepid=4"));
+        assert!(!hides_processes("", |_| false), "nothing is known");
     }
 }

@@ -9,7 +9,8 @@ use aya::{
     programs::{BtfTracePoint, Iter, ProgramError},
 };
 use detector_ebpf::{
-    Counter, MAX_NEXT_HOPS, Offsets, RING_BYTES, RawCounts, RawFlow, RawNextHop, Settings,
+    Counter, MAX_DESTINATIONS, MAX_FLOWS, MAX_NEXT_HOPS, MAX_STREAMS, Offsets, RING_BYTES,
+    RawCounts, RawFlow, RawNextHop, Settings,
 };
 
 use super::{Check, sweep::empty};
@@ -52,6 +53,12 @@ pub struct Sizes {
     pub ring: u32,
     /// Next hops that a sweep can count.
     pub next_hops: u32,
+    /// Pairs of addresses of other network namespaces that a sweep can count.
+    pub flows: u32,
+    /// Destinations of which a sweep remembers how many connections it has shown.
+    pub destinations: u32,
+    /// Connections to which data streams that sweeps remember.
+    pub streams: u32,
 }
 
 impl Default for Sizes {
@@ -59,6 +66,9 @@ impl Default for Sizes {
         Self {
             ring: RING_BYTES,
             next_hops: MAX_NEXT_HOPS,
+            flows: MAX_FLOWS,
+            destinations: MAX_DESTINATIONS,
+            streams: MAX_STREAMS,
         }
     }
 }
@@ -103,6 +113,9 @@ impl Programs {
             .override_global("AYA_LOG_LEVEL", &log_level, true)
             .map_max_entries("EVENTS", sizes.ring)
             .map_max_entries("NEXT_HOPS", sizes.next_hops)
+            .map_max_entries("FLOWS", sizes.flows)
+            .map_max_entries("SAMPLED", sizes.destinations)
+            .map_max_entries("STREAMS", sizes.streams)
             .load(OBJECT)
             .context(
                 "the kernel refused the maps of the programs: CAP_BPF is needed, and before 5.11 \
