@@ -21,6 +21,7 @@ const TARGETS: &[&str] = &[
     "netlink",
     "query",
     "recording",
+    "sock_diag",
 ];
 /// Counts which branches are taken, and shows the fuzzer what is compared.
 const INSTRUMENTS: &[&str] = &[
@@ -33,6 +34,9 @@ const INSTRUMENTS: &[&str] = &[
     "--cfg=fuzzing",
 ];
 
+/// How long each is fed.
+const SECONDS: u32 = 10;
+
 /// How long.
 #[derive(Args)]
 pub(crate) struct Options {
@@ -40,8 +44,18 @@ pub(crate) struct Options {
     #[arg(value_name = "TARGET", value_parser = clap::builder::PossibleValuesParser::new(TARGETS))]
     targets: Vec<String>,
     /// Seconds for each
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = SECONDS, value_parser = clap::value_parser!(u32).range(1..))]
     seconds: u32,
+}
+
+impl Default for Options {
+    /// All of them, for a short while.
+    fn default() -> Self {
+        Self {
+            targets: Vec::new(),
+            seconds: SECONDS,
+        }
+    }
 }
 
 /// `cargo xtask fuzz`
