@@ -26,6 +26,7 @@ pub mod connection;
 pub mod judge;
 pub mod ledger;
 pub mod leg;
+pub mod namespaces;
 pub mod onsets;
 pub mod passes;
 pub mod pauses;
@@ -398,6 +399,7 @@ impl Engine {
             });
         }
         let (leg, destination) = (connection.next_hop, connection.destination);
+        let netns = connection.sample.netns;
         let remembered = &self.remembered;
         let record = self.upstreams.entry(upstream).or_insert_with_key(|name| {
             let mut record = Record::new(now);
@@ -407,7 +409,9 @@ impl Engine {
         record.seen_at = now;
         record.timeouts += news.timeouts;
         if let Some(pass) = news.pass {
-            record.legs.entry(leg).or_default().passes.add(pass);
+            let leg = record.legs.entry(leg).or_default();
+            leg.heard.note(netns, destination, pass.at);
+            leg.passes.add(pass);
         }
         if let Some(trials) = news.trials {
             let ledger = &mut record.legs.entry(leg).or_default().ledger;

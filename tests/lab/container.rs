@@ -12,6 +12,10 @@ use crate::{
 /// The gateway of containers with a cable of their own.
 const CALICO: Ipv4Addr = Ipv4Addr::new(169, 254, 1, 1);
 
+/// The bridge's own address. Without one it has the lowest of its ports', and when that container goes
+/// all others talk to nobody until they have asked again, up to a minute later.
+const BRIDGE: &str = "02:42:00:00:00:01";
+
 /// How containers are attached to their host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attachment {
@@ -45,7 +49,7 @@ pub fn prepare(lab: &Lab, attachment: Attachment) -> Result<()> {
     ])?;
     match attachment {
         Attachment::Bridge => lab.host.ip(&format!(
-            "link add bridge0 type bridge\n\
+            "link add bridge0 address {BRIDGE} type bridge\n\
              address add {}/24 dev bridge0\n\
              address add {}/64 dev bridge0 nodad\n\
              link set bridge0 up\n",

@@ -5,11 +5,13 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::{TcpListener, TcpStream},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use lab::{
     Attachment, Container, Direction, Family, Fault, Load, Options, Plan, Traffic, container,
+    status::Status,
 };
 
 use crate::world::{RECOVERY, SOON, World, all_quiet, it_works, others_are_fine};
@@ -237,6 +239,56 @@ fn what_stays_behind_the_bridge_is_held_against_no_uplink() {
 
 /// Namespaces come and go by the hundred: what left through the host is judged while it is there, and
 /// nothing is kept of it afterwards.
+/// What a bridge, a cable or a policy does to containers is not held against the uplinks.
+#[test]
+fn containers_that_are_cut_off_are_held_against_no_uplink() {
+    let Some((mut world, containers)) = World::with_containers(Attachment::Bridge, 2) else {
+        return;
+    };
+    for container in &containers {
+        world.traffic_from(container, Family::V4);
+    }
+    for upstream in 0..3 {
+        world.traffic(upstream, 0..DESTINATIONS, Load::STEADY);
+    }
+    world.watch_with(&Options::by_interface());
+    if !world.sees_containers(3 * u32::from(DESTINATIONS)) {
+        return;
+    }
+    world.all_ok();
+    let drops = |container: &Container| {
+        let from = format!("ip saddr {} drop\n", container.address);
+        format!(
+            "table ip fence {{\nchain pass {{\ntype filter hook forward priority 0\n{from}}}\n}}\n"
+        )
+    };
+    let excused = |status: &Status| {
+        let all = status.upstreams.iter();
+        let of = all.map(|it| it.excluded.get("namespace").copied().unwrap_or(0));
+        of.sum::<u32>()
+    };
+    for cut_off in 1..=2 {
+        let rules: String = containers[..cut_off].iter().map(drops).collect();
+        it_works(world.lab.host.nft(&rules));
+        let all = 3 * u32::from(DESTINATIONS) * cut_off as u32;
+        let begin = Instant::now();
+        while begin.elapsed() < SOON {
+            let status = it_works(world.daemon().status());
+            assert!(all_quiet(&status), "{}", status.summary());
+            thread::sleep(Duration::from_millis(50));
+        }
+        let status = it_works(world.daemon().status());
+        assert!(excused(&status) >= all - 3, "{}", status.summary());
+        // Nor afterwards, when some have tried again and others not yet.
+        it_works(world.lab.host.nft("delete table ip fence\n"));
+        world.hold(SOON, "nobody is blamed", all_quiet);
+    }
+    // They count like all others when it is the uplink.
+    world.break_(1, Fault::Blackhole(Direction::Both));
+    world.is_blamed(1, "blackhole");
+    world.recovers(1);
+}
+
 #[test]
 fn namespaces_that_come_and_go_leave_nothing_behind() {
     let Some((mut world, _)) = World::with_containers(Attachment::Bridge, 0) else {

@@ -9,7 +9,7 @@ use super::{
     tally,
 };
 use crate::{
-    model::{Cause, Destination, NextHop, Origin, Phase, Retries, Sample},
+    model::{Cause, Destination, Excluded, NextHop, Origin, Phase, Retries, Sample},
     time::Time,
 };
 
@@ -40,8 +40,8 @@ pub struct Connection {
     account: Account,
     /// Since when data waits behind a hole that does not fill.
     hole_since: Option<Time>,
-    /// It began to wait before the host was suspended.
-    pub suspended: bool,
+    /// Why this stall is held against nobody, as long as it lasts.
+    pub excused: Option<Excluded>,
     /// Others of its destination got through while it failed again and again.
     pub passed_by: bool,
     /// How far it is.
@@ -89,7 +89,7 @@ impl Connection {
             progressed_at: None,
             account,
             hole_since: sample.hole.then_some(sample.at),
-            suspended: false,
+            excused: None,
             passed_by: false,
             phase: None,
             cause: Cause::Unknown,
@@ -141,7 +141,9 @@ impl Connection {
         if news.recovered.is_some() || (progressed && self.hole_since.is_none()) {
             self.announced = None;
         }
-        self.suspended &= !progressed;
+        if progressed {
+            self.excused = None;
+        }
         self.passed_by &= !progressed;
         // A connection in trouble keeps the next hop under which the trouble began; the kernel
         // drops its cached route meanwhile, or takes another.
@@ -322,10 +324,9 @@ impl Connection {
         self.phase.is_none() && self.hole_since.is_none() && !self.is_behind()
     }
 
-    /// Whether this stall is held against anybody: the peer's window is the peer's doing, and a
-    /// host that was suspended has been away itself.
+    /// Whether this stall is held against anybody: the peer's window is the peer's doing.
     pub fn counts(&self) -> bool {
-        self.phase.is_some() && self.cause != Cause::ZeroWindow && !self.suspended
+        self.phase.is_some() && self.cause != Cause::ZeroWindow && self.excused.is_none()
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
     connection::Connection,
     judge,
     ledger::Ledger,
+    namespaces::Heard,
     onsets::{Onsets, TOGETHER},
     passes::Passes,
     pauses::{self, Excuse, Pauses},
@@ -28,6 +29,8 @@ const SETTLED: Duration = Duration::from_secs(40);
 pub struct Leg {
     /// What got through.
     pub passes: Passes,
+    /// The same, by network namespace.
+    pub heard: Heard,
     /// What had to be sent again.
     pub ledger: Ledger,
     /// When destinations began to stall.
@@ -53,6 +56,7 @@ impl Leg {
     /// Forgets what is too old.
     pub fn forget(&mut self, now: Time) {
         self.passes.forget(now);
+        self.heard.forget(now);
         self.ledger.forget(now);
         self.troubled.retain(|_, at| now.since(*at) < judge::FORGET);
     }

@@ -186,7 +186,7 @@ impl Engine {
         let held_against = record.is_some_and(|it| is_bad(it.state));
         let excluded = match vote {
             _ if connection.cause == Cause::ZeroWindow => Some(Excluded::ZeroWindow),
-            _ if connection.suspended => Some(Excluded::Suspended),
+            _ if connection.excused.is_some() => connection.excused,
             Some(Vote::Elsewhere) => Some(Excluded::Elsewhere),
             Some(Vote::Stalled(_) | Vote::Weak(_)) if held_against => None,
             _ => Some(Excluded::OneDestination),
@@ -218,7 +218,8 @@ fn rank(state: State) -> u8 {
 fn add_stall(upstream: &mut Upstream, stall: &Stall) {
     upstream.orphans += u32::from(stall.sample.is_orphan());
     let reason = stall.excluded;
-    if let Some(reason @ (Excluded::Elsewhere | Excluded::Suspended)) = reason {
+    if let Some(reason @ (Excluded::Elsewhere | Excluded::Suspended | Excluded::Namespace)) = reason
+    {
         *upstream.excluded.entry(reason).or_default() += 1;
     }
     match stall.phase {

@@ -20,7 +20,7 @@ use super::{
     unsettled,
 };
 use crate::{
-    model::{Cause, Destination, NextHop, Phase, Scope, State, Transition},
+    model::{Cause, Destination, Excluded, NextHop, Phase, Scope, State, Transition},
     time::Time,
 };
 
@@ -42,6 +42,7 @@ impl Engine {
             }
         }
         self.judge_connections(now, transitions);
+        self.excuse_the_cut_off();
         self.count_votes(now);
         self.excuse_the_remote();
         let receiving = self.receiving();
@@ -79,6 +80,44 @@ impl Engine {
         let changes = self.connections.values();
         let changes = changes.filter_map(|it| it.next_change(stall_after, now));
         changes.min().map(|at| at.max(soonest))
+    }
+
+    /// Excuses connections of network namespaces that are cut off, for as long as they hang.
+    fn excuse_the_cut_off(&mut self) {
+        let newest = self.generation;
+        let hangs = |it: &&Connection| {
+            let excused = matches!(it.excused, None | Some(Excluded::Namespace));
+            it.phase.is_some() && it.cause != Cause::ZeroWindow && excused
+        };
+        let stuck = self.connections.values().filter(hangs);
+        let stuck = stuck.filter(|it| it.generation == newest);
+        let elsewhere = |it: &Connection| {
+            let hop = it.next_hop.as_ref();
+            hop.is_some_and(|hop| hop.netns != it.sample.netns)
+        };
+        if !stuck.clone().any(elsewhere) {
+            return;
+        }
+        let mut by_leg: BTreeMap<_, Vec<&Connection>> = BTreeMap::new();
+        for connection in stuck {
+            if let (Some(upstream), Some(hop)) = (&connection.upstream, connection.next_hop) {
+                by_leg.entry((upstream, hop)).or_default().push(connection);
+            }
+        }
+        let mut cut_off = Vec::new();
+        for ((upstream, hop), here) in by_leg {
+            let record = self.upstreams.get(upstream);
+            if let Some(leg) = record.and_then(|it| it.legs.get(&Some(hop))) {
+                let netns = leg.heard.cut_off(hop.netns, &here);
+                let theirs = here.iter().filter(|it| netns.contains(&it.sample.netns));
+                cut_off.extend(theirs.map(|it| it.sample.id));
+            }
+        }
+        for id in cut_off {
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.excused = Some(Excluded::Namespace);
+            }
+        }
     }
 
     /// The votes at each leg of each upstream.
@@ -175,7 +214,9 @@ impl Engine {
         let waking = self.resumed_at.map(|at| at.after(WAKING));
         for connection in self.connections.values_mut().filter(|it| !it.is_well()) {
             connection.judge(self.settings.stall_after, now);
-            connection.suspended |= waking.is_some_and(|at| connection.since() < Some(at));
+            if waking.is_some_and(|at| connection.since() < Some(at)) {
+                connection.excused = Some(Excluded::Suspended);
+            }
             let record = connection
                 .upstream
                 .as_ref()

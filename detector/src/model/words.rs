@@ -118,6 +118,8 @@ words! {
         Elsewhere = "elsewhere",
         /// It began to wait before the host was suspended.
         Suspended = "suspended",
+        /// Nothing gets through to its network namespace, while others get through.
+        Namespace = "namespace",
     }
 }
 

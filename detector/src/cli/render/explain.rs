@@ -90,6 +90,11 @@ fn not_counted(upstream: &api::Upstream) -> Vec<String> {
                 Excluded::Elsewhere => {
                     "their destinations are stalled through upstreams that do well, too"
                 }
+                Excluded::Namespace => {
+                    "nothing gets through to their network namespaces, and to others it does: look \
+                     at the bridge, the cable or the policy of the container (`stalls` shows netns, \
+                     process and control group)"
+                }
                 Excluded::Suspended => "they began to wait before the host was suspended",
             };
             format!("{} ({reason}): {why}", count(*number, "connection"))
