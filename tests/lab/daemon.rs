@@ -27,8 +27,9 @@ use crate::{
 
 /// Port of the metrics page; every laboratory has a loopback of its own.
 pub const METRICS_PORT: u16 = 19293;
-/// How long a start may take: the programs are verified by the kernel, on a busy machine.
-const START: Duration = Duration::from_secs(20);
+/// How long a start may take: the programs are verified by the kernel, on a machine that is busy and may
+/// be emulated.
+const START: Duration = Duration::from_secs(60);
 /// How long a stop may take.
 const STOP: Duration = Duration::from_secs(10);
 /// How long a command may take.
