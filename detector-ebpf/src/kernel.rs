@@ -463,6 +463,7 @@ impl Sock {
         out.bytes_acked = load!(sk, bytes_acked as u64);
         out.bytes_received = load!(sk, bytes_received as u64);
         out.timer_expires = load!(sk, timer_expires as u64);
+        out.delivered_us = self.delivered_us();
         out.inode = self.inode();
         out.gateway = next_hop.gateway;
         out.gateway_family = next_hop.gateway_family as u16;
@@ -502,6 +503,17 @@ impl Sock {
         out.reserved = [0; 3];
         out.head_len = self.head_len();
         self.addresses(&mut out.local, &mut out.remote);
+    }
+
+    /// When the newest segment that was acknowledged was: <https://elixir.bootlin.com/linux/v6.12/source/net/ipv4/tcp_recovery.c>,
+    /// `tcp_rack_advance`.
+    #[inline(always)]
+    fn delivered_us(self) -> u64 {
+        let sent: u64 = load!(self.0, rack_mstamp as u64);
+        if sent == 0 {
+            return 0;
+        }
+        sent + u64::from(load!(self.0, rack_rtt_us as u32))
     }
 
     /// Its two addresses, into places that are aligned to eight.

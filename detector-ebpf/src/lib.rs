@@ -78,6 +78,9 @@ pub struct RawSock {
     pub bytes_received: u64,
     /// When the retransmission (or persist) timer fires, in jiffies.
     pub timer_expires: u64,
+    /// When the newest segment that was acknowledged was, in microseconds of the TCP clock
+    /// (`bpf_ktime_get_ns` / 1000); 0: not known.
+    pub delivered_us: u64,
     /// Inode of the socket; 0 when no process holds it.
     pub inode: u64,
     /// Local address, IPv4 as `::ffff:a.b.c.d`.
@@ -118,7 +121,8 @@ pub struct RawSock {
     pub retrans_stamp: u32,
     /// Last transmission of data, first or repeated, in jiffies.
     pub lsndtime: u32,
-    /// Last acknowledgement that arrived, in jiffies.
+    /// Last segment with an acknowledgement that arrived, in jiffies; data of the peer carries one that
+    /// need not be new.
     pub rcv_tstamp: u32,
     /// Last data that arrived in order, in jiffies.
     pub lrcvtime: u32,
@@ -161,7 +165,7 @@ pub struct RawSock {
     /// Zero: the size is a multiple of eight.
     pub reserved: [u8; 3],
 }
-const _: () = assert!(size_of::<RawSock>() == 224);
+const _: () = assert!(size_of::<RawSock>() == 232);
 
 /// Where a connection is sent: the key under which a sweep counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -558,8 +562,12 @@ offsets! {
     retrans_stamp: 4 "tcp_sock.retrans_stamp";
     /// Last transmission.
     lsndtime: 4 "tcp_sock.lsndtime";
-    /// Last acknowledgement.
+    /// Last segment that carried an acknowledgement, new or not.
     rcv_tstamp: 4 "tcp_sock.rcv_tstamp";
+    /// When the newest segment that was acknowledged was sent.
+    rack_mstamp: 8 "tcp_sock.rack.mstamp";
+    /// How long its acknowledgement took.
+    rack_rtt_us: 4 "tcp_sock.rack.rtt_us";
     /// Bytes acknowledged.
     bytes_acked: 8 "tcp_sock.bytes_acked";
     /// Bytes received.

@@ -323,10 +323,12 @@ fn write(walk: Walk, sock: Sock, kind: u8, next_hop: &RawNextHop) -> Option<()> 
     walk.write(record).then_some(())
 }
 
-/// The counts that a connection belongs to: those of its next hop, or elsewhere of its addresses.
+/// The counts that a connection belongs to: those of its next hop, or of its addresses where the gateway
+/// here is not known.
 #[inline(always)]
 fn counts(sock: Sock, next_hop: &RawNextHop, elsewhere: bool) -> Option<*mut RawCounts> {
-    if !elsewhere {
+    let told = setting!(may_probe) != 0 || next_hop.ifindex == LOOPBACK;
+    if told && !elsewhere {
         return entry(&NEXT_HOPS, next_hop, Counter::NextHopsFull);
     }
     let mut flow = RawFlow {

@@ -34,9 +34,11 @@ pub(super) struct Opened {
 /// The sensors.
 pub(super) struct Sensors {
     programs: Option<Programs>,
+    /// Whether all that is known of our own connections' routes is the routing table.
+    lack_routes: bool,
     /// Away while a sweep is being read.
     reader: Option<Reader>,
-    overflowed: bool,
+    overflowed: BTreeSet<u32>,
 }
 
 /// What reads a sweep.
@@ -81,8 +83,9 @@ fn open_programs(hz: u64, state_dir: &Path) -> anyhow::Result<Opened> {
     Ok(Opened {
         sensors: Sensors {
             programs: Some(programs),
+            lack_routes: host.settings.may_probe == 0,
             reader: Some(Reader::Walks(Box::new(sweeper))),
-            overflowed: false,
+            overflowed: BTreeSet::new(),
         },
         events: Events(Some(sys::ring(outlets.events)?)),
         netns: host.netns,
@@ -101,8 +104,9 @@ fn open_netlink() -> anyhow::Result<Opened> {
     Ok(Opened {
         sensors: Sensors {
             programs: None,
+            lack_routes: true,
             reader: Some(Reader::Netlink(Poller::new(netns))),
-            overflowed: false,
+            overflowed: BTreeSet::new(),
         },
         events: Events(None),
         netns,
@@ -113,7 +117,7 @@ fn open_netlink() -> anyhow::Result<Opened> {
 impl Sensors {
     /// Whether all that is known of our own connections' routes is the routing table.
     pub(super) fn lack_routes(&self) -> bool {
-        self.programs.is_none()
+        self.lack_routes
     }
 
     /// Whether trouble is told as it begins.
@@ -195,8 +199,7 @@ impl Sensors {
             ),
         ];
         for (counter, most, of_what) in full {
-            if self.counter(counter) > 0 && !self.overflowed {
-                self.overflowed = true;
+            if self.counter(counter) > 0 && self.overflowed.insert(counter as u32) {
                 tracing::warn!(
                     "more than {most} {of_what} are in use: connections at further ones are not \
                      counted, stalls there are still found"

@@ -138,7 +138,7 @@ pub(super) fn sample(raw: &RawSock, hz: u64) -> Result<Sample, DecodeError> {
         srtt: (raw.srtt_us != 0).then(|| Duration::from_micros(u64::from(raw.srtt_us >> 3))),
         stuck_since: stuck_since(raw, clock),
         sent_at: clock.moment(raw.lsndtime),
-        acked_at: clock.moment(raw.rcv_tstamp),
+        acked_at: acked_at(raw, clock),
         bytes_acked: raw.bytes_acked,
         segments_out: raw.data_segs_out,
         retransmissions: raw.total_retrans,
@@ -188,6 +188,19 @@ pub fn counts(raw: &RawCounts) -> Counts {
         handshakes: raw.handshakes,
         receiving: raw.receiving,
         fell_silent: raw.fell_silent,
+    }
+}
+
+/// When data was last acknowledged, or shortly after.
+///
+/// The earlier of two upper bounds: when a segment with an acknowledgement last arrived, which may be data
+/// of the peer and acknowledge nothing new (a peer that does not hear us repeats what it sent); and when
+/// the newest segment was acknowledged, which is not known without selective acknowledgements.
+fn acked_at(raw: &RawSock, clock: Clock) -> Time {
+    let heard = clock.moment(raw.rcv_tstamp);
+    match raw.delivered_us {
+        0 => heard,
+        delivered => heard.min(Time(delivered.saturating_mul(1000))),
     }
 }
 

@@ -50,6 +50,14 @@ const OPTIONAL: &[(&str, &str)] = &[
     ("user_timeout", "when the kernel gives up on a connection"),
     ("timer_expires", "when the kernel tries again"),
     (
+        "rack_mstamp",
+        "when data was acknowledged to a connection to which data arrives as well",
+    ),
+    (
+        "rack_rtt_us",
+        "when data was acknowledged to a connection to which data arrives as well",
+    ),
+    (
         "dsack_dups",
         "what the peer reports to have received twice: a broken way back is told less surely",
     ),

@@ -214,6 +214,34 @@ fn what_is_known_of_the_way_back() {
 }
 
 #[test]
+fn what_the_peer_repeats_is_no_acknowledgement_of_anything_new() {
+    let heard = at_jiffies(1000);
+    let at = decoded(heard).at;
+    let acked = |rcv_tstamp, before: u64| {
+        let delivered_us = (at.0 / 1000).saturating_sub(before);
+        let raw = RawSock {
+            rcv_tstamp,
+            delivered_us,
+            ..heard
+        };
+        decoded(raw).at.since(decoded(raw).acked_at).as_millis()
+    };
+    // Jiffies of four milliseconds.
+    assert_eq!(acked(990, 2_000_000), 2000, "data came since");
+    assert_eq!(
+        acked(900, 40_000),
+        400,
+        "sent again since, and it was early"
+    );
+    let unknown = RawSock {
+        rcv_tstamp: 900,
+        delivered_us: 0,
+        ..heard
+    };
+    assert_eq!(at.since(decoded(unknown).acked_at).as_millis(), 400);
+}
+
+#[test]
 fn the_places_of_columns_are_where_the_programs_count() {
     use detector_ebpf::Column as C;
     let columns = [
@@ -300,7 +328,7 @@ fn torn_bytes_are_an_error_in_a_sentence() {
     let sentence = |bytes: &[u8]| records(bytes, HZ).unwrap_err().to_string();
     assert_eq!(
         sentence(&[0; SIZE + 1]),
-        "the kernel wrote 225 bytes where a multiple of 224 was expected"
+        "the kernel wrote 233 bytes where a multiple of 232 was expected"
     );
     assert_eq!(
         event(&[0; 3], HZ),
