@@ -13,8 +13,8 @@ use ipnet::IpNet;
 use crate::{
     config::Rule,
     model::{
-        Cause, ConnectionId, Counts, Input, NextHop, Origin, Outcome, Reachability, Sample, Scope,
-        State, Sweep, Transition,
+        Cause, ConnectionId, Counts, Input, NetnsId, NextHop, Origin, Outcome, Reachability,
+        Sample, Scope, State, Sweep, Transition,
     },
     time::Time,
 };
@@ -110,6 +110,8 @@ pub struct Engine {
     upstreams: BTreeMap<Arc<str>, Record>,
     interfaces: Interfaces,
     neighbours: BTreeMap<NextHop, Reachability>,
+    /// When something last got through to each network namespace.
+    heard: BTreeMap<NetnsId, Time>,
     counts: BTreeMap<Option<NextHop>, Counts>,
     generation: u64,
     swept_at: Option<Time>,
@@ -137,6 +139,7 @@ impl Engine {
             upstreams: BTreeMap::new(),
             interfaces: Interfaces::new(),
             neighbours: BTreeMap::new(),
+            heard: BTreeMap::new(),
             counts: BTreeMap::new(),
             generation: 0,
             swept_at: None,
@@ -399,7 +402,6 @@ impl Engine {
             });
         }
         let (leg, destination) = (connection.next_hop, connection.destination);
-        let netns = connection.sample.netns;
         let remembered = &self.remembered;
         let record = self.upstreams.entry(upstream).or_insert_with_key(|name| {
             let mut record = Record::new(now);
@@ -409,9 +411,9 @@ impl Engine {
         record.seen_at = now;
         record.timeouts += news.timeouts;
         if let Some(pass) = news.pass {
-            let leg = record.legs.entry(leg).or_default();
-            leg.heard.note(netns, destination, pass.at);
-            leg.passes.add(pass);
+            let heard = self.heard.entry(pass.netns).or_default();
+            *heard = pass.at.max(*heard);
+            record.legs.entry(leg).or_default().passes.add(pass);
         }
         if let Some(trials) = news.trials {
             let ledger = &mut record.legs.entry(leg).or_default().ledger;

@@ -237,9 +237,7 @@ fn what_stays_behind_the_bridge_is_held_against_no_uplink() {
     assert!(world.stalls(&[]).is_empty(), "{:?}", world.stalls(&[]));
 }
 
-/// Namespaces come and go by the hundred: what left through the host is judged while it is there, and
-/// nothing is kept of it afterwards.
-/// What a bridge, a cable or a policy does to containers is not held against the uplinks.
+/// Trap: containers that are cut off: by a bridge, a cable or a policy.
 #[test]
 fn containers_that_are_cut_off_are_held_against_no_uplink() {
     let Some((mut world, containers)) = World::with_containers(Attachment::Bridge, 2) else {
@@ -285,10 +283,13 @@ fn containers_that_are_cut_off_are_held_against_no_uplink() {
     }
     // They count like all others when it is the uplink.
     world.break_(1, Fault::Blackhole(Direction::Both));
-    world.is_blamed(1, "blackhole");
+    let status = world.is_blamed(1, "blackhole");
+    assert_eq!(excused(&status), 0, "{}", status.summary());
     world.recovers(1);
 }
 
+/// Namespaces come and go by the hundred: what left through the host is judged while it is there, and
+/// nothing is kept of it afterwards.
 #[test]
 fn namespaces_that_come_and_go_leave_nothing_behind() {
     let Some((mut world, _)) = World::with_containers(Attachment::Bridge, 0) else {

@@ -180,6 +180,9 @@ impl Connection {
         let sending = classify::phase(&self.sample, self.waiting_since, stall_after, now);
         let hole = self.hole_since.map(|since| now.since(since));
         self.phase = sending.max(classify::hole_phase(hole, stall_after));
+        if self.phase.is_none() {
+            self.excused = None;
+        }
     }
 
     /// Looks whether segments as large of the same destination got through between its failures.
@@ -610,6 +613,7 @@ mod tests {
                 at: at.before(ms(passed)),
                 after: at.before(ms(passed)),
                 destination: connection.destination,
+                netns: world::NETNS,
                 at_least: size,
                 at_most: size,
             });

@@ -10,7 +10,6 @@ use super::{
     connection::Connection,
     judge,
     ledger::Ledger,
-    namespaces::Heard,
     onsets::{Onsets, TOGETHER},
     passes::Passes,
     pauses::{self, Excuse, Pauses},
@@ -29,8 +28,6 @@ const SETTLED: Duration = Duration::from_secs(40);
 pub struct Leg {
     /// What got through.
     pub passes: Passes,
-    /// The same, by network namespace.
-    pub heard: Heard,
     /// What had to be sent again.
     pub ledger: Ledger,
     /// When destinations began to stall.
@@ -56,7 +53,6 @@ impl Leg {
     /// Forgets what is too old.
     pub fn forget(&mut self, now: Time) {
         self.passes.forget(now);
-        self.heard.forget(now);
         self.ledger.forget(now);
         self.troubled.retain(|_, at| now.since(*at) < judge::FORGET);
     }
@@ -263,7 +259,10 @@ mod tests {
     use crate::{
         engine::{
             passes::Pass,
-            tests::{samples, world::destination},
+            tests::{
+                samples,
+                world::{NETNS, destination},
+            },
         },
         model::{ConnectionId, Phase, Sample},
     };
@@ -311,6 +310,7 @@ mod tests {
                         at,
                         after: at,
                         destination: destination(number),
+                        netns: NETNS,
                         at_least: 100,
                         at_most: 1448,
                     });

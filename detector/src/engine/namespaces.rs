@@ -1,204 +1,327 @@
 //! PURE. Network namespaces that are cut off: what hangs there is not held against the upstream.
 //!
-//! A container whose cable, bridge or policy has failed has connections that hang through every
-//! upstream, while those of the host and of others get through the same next hop to the same
-//! destinations. An upstream that loses some of its paths takes from all alike.
+//! A container whose cable, bridge or policy has failed has connections that hang, whatever their
+//! upstream, while those of the host and of others get through to the same destinations. An upstream
+//! that loses some of its paths takes from all alike.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{connection::Connection, passes::MEMORY, tally::SLACK};
+use super::{connection::Connection, passes::Passes, tally::SLACK};
 use crate::{
-    model::{Destination, NetnsId},
+    model::{ConnectionId, Destination, NetnsId, NextHop},
     time::Time,
 };
 
-/// How unlikely it must be that an upstream took these connections and hardly any other.
-const CHANCE: f64 = 1e-4;
-/// Destinations that others must have reached since.
-const WITNESSES: usize = 3;
+/// How unlikely it must be that an upstream took these connections and left the others.
+const CHANCE: f64 = 1e-6;
 
-/// When something last got through from each destination to each namespace, at one next hop.
-#[derive(Debug, Clone, Default)]
-pub struct Heard(BTreeMap<(NetnsId, Destination), Time>);
+/// A connection that hangs, and what got through at its next hop.
+#[derive(Debug, Clone, Copy)]
+pub struct Hanging<'a> {
+    /// The connection.
+    pub connection: &'a Connection,
+    /// The next hop in force when it began to.
+    pub next_hop: NextHop,
+    /// What got through there, to anybody.
+    pub passes: &'a Passes,
+}
 
-impl Heard {
-    /// Something got through.
-    pub fn note(&mut self, netns: NetnsId, destination: Destination, at: Time) {
-        let last = self.0.entry((netns, destination)).or_default();
-        *last = at.max(*last);
+impl Hanging<'_> {
+    fn netns(&self) -> NetnsId {
+        self.connection.sample.netns
     }
 
-    /// Forgets what is too old.
-    pub fn forget(&mut self, now: Time) {
-        self.0.retain(|_, at| now.since(*at) <= MEMORY);
+    /// Whether the namespace's packets are sent on by another.
+    pub fn is_elsewhere(&self) -> bool {
+        self.netns() != self.next_hop.netns
     }
 
-    /// Namespaces that are cut off, of those whose packets are sent on by `own`; `stuck` are all that
-    /// hang at this next hop.
-    ///
-    /// Each of them, and all of them together, since a bridge may carry many.
-    pub fn cut_off(&self, own: NetnsId, stuck: &[&Connection]) -> BTreeSet<NetnsId> {
-        let others: BTreeSet<_> = stuck
-            .iter()
-            .map(|it| it.sample.netns)
-            .filter(|netns| *netns != own)
-            .collect();
-        if others.len() > 1 && self.is_cut_off(|netns| netns != own, stuck) {
-            return others;
+    fn place(&self) -> (NextHop, Destination) {
+        (self.next_hop, self.connection.destination)
+    }
+
+    /// What is acknowledged later was sent after it began to hang.
+    fn began_for_sure(&self) -> Time {
+        let trip = self.connection.sample.srtt.unwrap_or_default() * 5 / 4;
+        self.connection.began().after(trip.max(SLACK))
+    }
+}
+
+/// Connections that hang because their namespace is cut off. `heard` is when something last got through
+/// to each namespace, by any way.
+///
+/// Each namespace is asked by itself, and all together that are not the host's, since a bridge carries
+/// many.
+pub fn cut_off(hanging: &[Hanging<'_>], heard: &BTreeMap<NetnsId, Time>) -> BTreeSet<ConnectionId> {
+    let mut who: BTreeMap<_, BTreeSet<NetnsId>> = BTreeMap::new();
+    let mut by_netns: BTreeMap<_, Vec<&Hanging<'_>>> = BTreeMap::new();
+    for it in hanging {
+        who.entry(it.place()).or_default().insert(it.netns());
+        // Who only receives may have had all that was sent acknowledged.
+        if it.is_elsewhere() && !it.connection.is_receiving() {
+            by_netns.entry(it.netns()).or_default().push(it);
         }
-        let alone = |netns: &NetnsId| self.is_cut_off(|it| it == *netns, stuck);
-        others.into_iter().filter(alone).collect()
     }
+    let hosts: BTreeSet<_> = hanging.iter().map(|it| it.next_hop.netns).collect();
+    let mut all = Vec::new();
+    let mut found = BTreeSet::new();
+    for (netns, theirs) in &by_netns {
+        let silent = since_silent(theirs, heard.get(netns).copied());
+        if is_cut_off(&silent, &who, |it| it == *netns) {
+            found.extend(silent.iter().map(|it| it.connection.sample.id));
+        }
+        all.extend(silent);
+    }
+    // One of them that does well speaks for all.
+    let others = heard.iter().filter(|(netns, _)| !hosts.contains(netns));
+    let last = others.map(|(_, at)| *at).max();
+    let all: Vec<_> = since_silent(&all, last);
+    if by_netns.len() > 1 && is_cut_off(&all, &who, |it| !hosts.contains(&it)) {
+        found.extend(all.iter().map(|it| it.connection.sample.id));
+    }
+    found
+}
 
-    /// Whether nothing gets through to these namespaces, and it would be chance if that were the
-    /// upstream's doing: were connections taken at random, with the share of destinations that hang
-    /// for the others, it would hardly ever take all of these.
-    fn is_cut_off(&self, is_theirs: impl Fn(NetnsId) -> bool, stuck: &[&Connection]) -> bool {
-        let heard = self.0.iter();
-        let (theirs, others): (Vec<_>, Vec<_>) = heard.partition(|((it, _), _)| is_theirs(*it));
-        let silent_since = theirs.into_iter().map(|(_, at)| at.before(SLACK)).max();
-        let (theirs, hang): (Vec<&Connection>, Vec<_>) =
-            stuck.iter().partition(|it| is_theirs(it.sample.netns));
-        let theirs = theirs
-            .into_iter()
-            .filter(|it| Some(it.began()) >= silent_since);
-        let Some(began) = theirs.clone().map(Connection::began).min() else {
-            return false;
-        };
-        let trip = theirs.clone().filter_map(|it| it.sample.srtt).max();
-        let since = began.after((trip.unwrap_or_default() * 5 / 4).max(SLACK));
-        let taken: BTreeSet<_> = theirs.map(|it| it.destination).collect();
-        let hang: BTreeSet<_> = hang.into_iter().map(|it| it.destination).collect();
-        let reached = others.into_iter().filter(|(_, at)| **at > since);
-        let reached: BTreeSet<_> = reached.map(|((_, destination), _)| destination).collect();
-        let share = (hang.len() + 1) as f64 / (hang.len() + reached.len() + 1) as f64;
-        let chance = taken.iter().fold(1.0, |chance, _| chance * share);
-        reached.len() >= WITNESSES && chance < CHANCE
+/// Those that have begun to hang since something got through to theirs.
+fn since_silent<'a, 'b>(theirs: &[&'a Hanging<'b>], last: Option<Time>) -> Vec<&'a Hanging<'b>> {
+    let since = theirs.iter().copied();
+    since
+        .filter(|it| Some(it.began_for_sure()) >= last)
+        .collect()
+}
+
+/// Whether others got through where these hang, so often that it is no chance: of destinations at which
+/// some hang and some get through, it is always these that hang.
+///
+/// A destination counts when none of the others hangs there and a segment as large got through to them
+/// since. One where others hang as well counts against it.
+fn is_cut_off(
+    theirs: &[&Hanging<'_>],
+    who: &BTreeMap<(NextHop, Destination), BTreeSet<NetnsId>>,
+    is_theirs: impl Fn(NetnsId) -> bool,
+) -> bool {
+    let (mut alone, mut shared) = (BTreeSet::new(), BTreeSet::new());
+    for it in theirs {
+        let place = it.place();
+        let hang = who.get(&place);
+        if hang.is_some_and(|hang| hang.iter().any(|netns| !is_theirs(*netns))) {
+            shared.insert(place);
+            continue;
+        }
+        let (since, head) = (it.began_for_sure(), it.connection.sample.head);
+        let others = |netns| !is_theirs(netns);
+        if it.passes.surely_carried(place.1, since, head, others) {
+            alone.insert(place);
+        }
     }
+    chance(alone.len(), shared.len()) < CHANCE
+}
+
+/// The likelihood ratio of one share of lost paths for everybody to none for the others, when all of
+/// these hang, at `alone` destinations without the others and at `shared` with them.
+fn chance(alone: usize, shared: usize) -> f64 {
+    let (alone, shared) = (alone as f64, shared as f64);
+    // n · ln n, as in the likelihood of the best share.
+    let term = |n: f64| if n > 0.0 { n * n.ln() } else { 0.0 };
+    let alike = term(alone + 2.0 * shared) + term(alone) - term(2.0 * (alone + shared));
+    let apart = term(shared) + term(alone) - term(alone + shared);
+    (alike - apart).exp()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{ops::Range, time::Duration};
 
     use super::*;
     use crate::{
-        engine::tests::{samples, world::destination},
-        model::{ConnectionId, Phase, Sample},
+        engine::{
+            passes::Pass,
+            tests::{
+                samples,
+                world::{NETNS, destination, hop},
+            },
+        },
+        model::{Phase, Sample},
     };
 
     const NOW: Time = Time(500_000_000_000);
-    const OWN: NetnsId = NetnsId(1);
 
     fn ago(milliseconds: u64) -> Time {
         NOW.before(Duration::from_millis(milliseconds))
     }
 
-    /// Connections of a namespace that hang since so long ago.
-    fn hanging(netns: u32, to: std::ops::Range<u16>, milliseconds: u64) -> Vec<Connection> {
-        let one = |number: u16| {
-            let sample = Sample {
-                id: ConnectionId(u64::from(number)),
-                netns: NetnsId(netns),
-                at: NOW,
-                sent_at: ago(500),
-                stuck_since: Some(ago(milliseconds)),
-                unacked: 1000,
-                packets_out: 1,
-                timeouts: 3,
-                ..samples::any()
-            };
-            let (mut connection, _) = Connection::new(sample, 0);
-            connection.destination = destination(number);
-            connection.phase = Some(Phase::Stalled);
-            connection
-        };
-        to.map(one).collect()
+    /// What is seen at two next hops.
+    #[derive(Default)]
+    struct Host {
+        connections: Vec<(usize, Connection)>,
+        passes: [Passes; 2],
+        heard: BTreeMap<NetnsId, Time>,
     }
 
-    /// What got through to a namespace so long ago.
-    fn heard(of: &[(u32, std::ops::Range<u16>, u64)]) -> Heard {
-        let mut heard = Heard::default();
-        for (netns, to, milliseconds) in of {
-            for number in to.clone() {
-                heard.note(NetnsId(*netns), destination(number), ago(*milliseconds));
+    impl Host {
+        /// Connections of a namespace hang since so long ago, with 1000 bytes in front.
+        fn hangs(mut self, netns: NetnsId, leg: usize, to: Range<u16>, since: u64) -> Self {
+            for number in to {
+                let sample = Sample {
+                    id: ConnectionId(self.connections.len() as u64),
+                    netns,
+                    at: NOW,
+                    sent_at: ago(500),
+                    stuck_since: Some(ago(since)),
+                    unacked: 1000,
+                    packets_out: 1,
+                    head: Some(1000),
+                    timeouts: 3,
+                    next_hop: Some(hop(leg)),
+                    ..samples::any()
+                };
+                let (mut connection, _) = Connection::new(sample, 0);
+                connection.destination = destination(number);
+                connection.phase = Some(Phase::Stalled);
+                self.connections.push((leg, connection));
             }
+            self
         }
-        heard
+
+        /// Segments of a size got through to a namespace so long ago.
+        fn hears(self, netns: NetnsId, leg: usize, to: Range<u16>, at: u64) -> Self {
+            self.hears_of(netns, leg, to, at, 1000)
+        }
+
+        fn hears_of(
+            mut self,
+            netns: NetnsId,
+            leg: usize,
+            to: Range<u16>,
+            at: u64,
+            size: u32,
+        ) -> Self {
+            for number in to {
+                self.passes[leg].add(Pass {
+                    at: ago(at),
+                    after: ago(at),
+                    destination: destination(number),
+                    netns,
+                    at_least: size,
+                    at_most: size,
+                });
+            }
+            let last = self.heard.entry(netns).or_default();
+            *last = ago(at).max(*last);
+            self
+        }
+
+        /// How many are excused.
+        fn excused(&self) -> usize {
+            let hanging: Vec<_> = self
+                .connections
+                .iter()
+                .map(|(leg, connection)| Hanging {
+                    connection,
+                    next_hop: hop(*leg),
+                    passes: &self.passes[*leg],
+                })
+                .collect();
+            cut_off(&hanging, &self.heard).len()
+        }
     }
 
-    fn cut_off(heard: &Heard, stuck: &[Vec<Connection>]) -> Vec<u32> {
-        let stuck: Vec<_> = stuck.iter().flatten().collect();
-        let found = heard.cut_off(OWN, &stuck).into_iter();
-        found.map(|netns| netns.0).collect()
+    /// A container; [`NETNS`] is the host.
+    const fn pod(number: u32) -> NetnsId {
+        NetnsId(1000 + number)
     }
 
     #[test]
-    fn one_that_hangs_altogether_while_others_get_through_is_cut_off() {
-        let stuck = [hanging(2, 0..10, 2000)];
-        let well = (1, 0..10, 100);
-        assert_eq!(cut_off(&heard(std::slice::from_ref(&well)), &stuck), [2]);
-        let before = (2, 0..10, 2100);
-        assert_eq!(cut_off(&heard(&[well.clone(), before]), &stuck), [2]);
-        let since = (2, 3..4, 1600);
-        let partly = heard(&[well.clone(), since]);
-        assert!(cut_off(&partly, &stuck).is_empty(), "one got through");
-        let all_hang = [stuck[0].clone(), hanging(1, 0..10, 2000)];
-        let earlier = heard(&[(1, 0..10, 1701)]);
-        assert!(
-            cut_off(&earlier, &all_hang).is_empty(),
-            "nobody gets through"
-        );
-        assert!(
-            cut_off(&earlier, &stuck).is_empty(),
-            "nor is anything heard"
-        );
-        let few = heard(&[(1, 0..2, 100)]);
-        assert!(cut_off(&few, &stuck).is_empty(), "two others");
+    fn one_that_hangs_where_others_get_through_is_cut_off() {
+        let host = Host::default().hangs(pod(1), 0, 0..10, 2000);
+        assert_eq!(host.hears(NETNS, 0, 0..10, 100).excused(), 10);
+        let before = Host::default().hangs(pod(1), 0, 0..10, 2000);
+        let before = before.hears(pod(1), 0, 0..10, 2100);
+        assert_eq!(before.hears(NETNS, 0, 0..10, 1699).excused(), 10);
+        let another = Host::default().hangs(pod(1), 0, 0..10, 2000);
+        assert_eq!(another.hears(pod(2), 0, 0..10, 100).excused(), 10);
+        let both_ways = Host::default().hangs(pod(1), 0, 0..5, 2000);
+        let both_ways = both_ways.hangs(pod(1), 1, 5..10, 2000);
+        let both_ways = both_ways.hears(NETNS, 0, 0..5, 100);
+        assert_eq!(both_ways.hears(NETNS, 1, 5..10, 100).excused(), 10);
     }
 
     #[test]
     fn it_takes_so_many_that_it_is_no_chance() {
-        let well = heard(&[(1, 0..20, 100)]);
-        assert_eq!(cut_off(&well, &[hanging(2, 0..4, 2000)]), [2]);
-        assert!(cut_off(&well, &[hanging(2, 0..3, 2000)]).is_empty());
-        let twice = [hanging(2, 0..2, 2000), hanging(2, 0..2, 2000)].concat();
-        assert!(cut_off(&well, &[twice]).is_empty(), "to two destinations");
-        let half = [hanging(2, 0..8, 2000), hanging(1, 20..40, 2000)];
-        assert!(cut_off(&well, &half).is_empty(), "half of the paths");
-        let many = [hanging(2, 0..18, 2000), hanging(1, 20..40, 2000)];
-        assert_eq!(cut_off(&well, &many), [2], "and all of these, by chance?");
+        let nine = Host::default().hangs(pod(1), 0, 0..9, 2000);
+        assert_eq!(nine.hears(NETNS, 0, 0..9, 100).excused(), 0);
+        let twice = Host::default().hangs(pod(1), 0, 0..9, 2000);
+        let twice = twice.hangs(pod(1), 0, 0..9, 2000);
+        assert_eq!(twice.hears(NETNS, 0, 0..9, 100).excused(), 0);
+        let some_paths = Host::default().hangs(pod(1), 0, 0..20, 2000);
+        let some_paths = some_paths.hangs(NETNS, 0, 10..20, 2000);
+        assert_eq!(some_paths.hears(NETNS, 0, 0..20, 100).excused(), 0);
+        let a_dead_peer = Host::default().hangs(pod(1), 0, 0..20, 2000);
+        let a_dead_peer = a_dead_peer.hangs(NETNS, 0, 19..20, 300_000);
+        assert_eq!(a_dead_peer.hears(NETNS, 0, 0..19, 100).excused(), 20);
+    }
+
+    #[test]
+    fn one_that_talks_to_others_than_the_host_does_is_not_told_from_a_broken_upstream() {
+        let abroad = Host::default().hangs(pod(1), 0, 0..20, 2000);
+        assert_eq!(abroad.hears(NETNS, 0, 20..60, 100).excused(), 0);
+        let elsewhere = Host::default().hangs(pod(1), 0, 0..20, 2000);
+        assert_eq!(elsewhere.hears(NETNS, 1, 0..20, 100).excused(), 0);
+    }
+
+    #[test]
+    fn one_to_which_something_gets_through_is_not_cut_off() {
+        let works = |leg, at| {
+            let host = Host::default().hangs(pod(1), 0, 0..20, 2000);
+            let host = host.hears(NETNS, 0, 0..20, 100);
+            host.hears(pod(1), leg, 30..31, at).excused()
+        };
+        assert_eq!(works(0, 1000), 0);
+        assert_eq!(works(1, 1000), 0, "by another way");
+        assert_eq!(works(1, 1700), 20, "on its way when it was cut off");
+        assert_eq!(works(1, 1699), 0);
+        let dead_peer = Host::default().hangs(pod(1), 0, 0..20, 2000);
+        let dead_peer = dead_peer.hangs(pod(1), 0, 40..41, 300_000);
+        let dead_peer = dead_peer.hears(pod(1), 0, 30..31, 2100);
+        assert_eq!(dead_peer.hears(NETNS, 0, 0..20, 100).excused(), 20);
+    }
+
+    #[test]
+    fn what_got_through_to_others_must_be_as_large_and_surely_later() {
+        let of = |at, size| {
+            let host = Host::default().hangs(pod(1), 0, 0..20, 2000);
+            host.hears_of(NETNS, 0, 0..20, at, size).excused()
+        };
+        assert_eq!(of(1699, 900), 20);
+        assert_eq!(of(1699, 899), 0, "large ones vanish, perhaps");
+        assert_eq!(of(1700, 900), 0, "sent before, perhaps");
+    }
+
+    #[test]
+    fn a_dead_peer_from_before_does_not_make_witnesses_of_what_got_through_before() {
+        // Silent for long, with one dead peer; then the upstream breaks.
+        let host = Host::default().hangs(pod(1), 0, 0..20, 2000);
+        let host = host.hangs(pod(1), 0, 40..41, 30_000);
+        assert_eq!(host.hears(NETNS, 0, 0..41, 2100).excused(), 0);
     }
 
     #[test]
     fn containers_with_a_connection_each_are_judged_together() {
-        let well = (1, 0..10, 100);
-        let pods: Vec<_> = (2..12)
-            .map(|netns| hanging(netns, netns as u16..netns as u16 + 1, 2000))
-            .collect();
-        let all: Vec<_> = (2..12).collect();
-        assert_eq!(cut_off(&heard(std::slice::from_ref(&well)), &pods), all);
-        let one_works = heard(&[well, (20, 0..1, 100)]);
-        assert!(cut_off(&one_works, &pods).is_empty(), "some paths, perhaps");
+        let pods = || {
+            (0..10).fold(Host::default(), |host, number: u16| {
+                host.hangs(pod(number.into()), 0, number..number + 1, 2000)
+            })
+        };
+        assert_eq!(pods().hears(NETNS, 0, 0..10, 100).excused(), 10);
+        let one_works = pods().hears(NETNS, 0, 0..10, 100);
+        assert_eq!(one_works.hears(pod(20), 0, 0..1, 100).excused(), 0);
+        let nobody = pods().hears(NETNS, 0, 0..10, 1800);
+        assert_eq!(nobody.excused(), 0, "the upstream is dead");
     }
 
     #[test]
-    fn what_the_host_itself_does_not_hear_is_nobodys_cable() {
-        let containers = heard(&[(2, 0..10, 100)]);
-        assert!(cut_off(&containers, &[hanging(1, 0..10, 2000)]).is_empty());
-    }
-
-    #[test]
-    fn one_that_has_been_silent_before_is_asked_since_it_hangs() {
-        // It had nothing to send for ten seconds; then the upstream broke.
-        let quiet = heard(&[(2, 0..10, 12_000), (1, 0..10, 2100)]);
-        assert!(cut_off(&quiet, &[hanging(2, 0..10, 2000)]).is_empty());
-    }
-
-    #[test]
-    fn what_is_old_is_forgotten() {
-        let mut old = heard(&[(1, 0..10, 61_000), (2, 0..1, 59_000)]);
-        old.forget(NOW);
-        assert_eq!(old.0.len(), 1);
+    fn the_host_itself_is_never_cut_off() {
+        let host = Host::default().hangs(NETNS, 0, 0..20, 2000);
+        assert_eq!(host.hears(pod(1), 0, 0..20, 100).excused(), 0);
     }
 }

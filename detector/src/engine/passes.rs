@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::classify::Passed;
 use crate::{
-    model::{Destination, Sample},
+    model::{Destination, NetnsId, Sample},
     time::Time,
 };
 
@@ -30,6 +30,8 @@ pub struct Pass {
     pub after: Time,
     /// Where it came from.
     pub destination: Destination,
+    /// The network namespace that heard of it.
+    pub netns: NetnsId,
     /// The largest segment had at least this many bytes.
     pub at_least: u32,
     /// The largest segment had at most this many bytes.
@@ -80,6 +82,7 @@ impl Pass {
             at: later.acked_at,
             after: earlier.map_or(later.at.before(FIRST_SEEN), |sample| sample.at),
             destination,
+            netns: later.netns,
             at_least: mean.min(later.mss),
             at_most: largest.min(later.mss),
         })
@@ -185,6 +188,19 @@ impl Passes {
     ) -> bool {
         self.newer(destination, since)
             .any(|pass| pass.at < until && pass.carries(head))
+    }
+
+    /// Whether a segment as large as `head` got through to `destination` and was surely acknowledged
+    /// later than `since`, in a namespace that counts.
+    pub fn surely_carried(
+        &self,
+        destination: Destination,
+        since: Time,
+        head: Option<u32>,
+        counts: impl Fn(NetnsId) -> bool,
+    ) -> bool {
+        self.newer(destination, since)
+            .any(|pass| pass.after > since && pass.carries(head) && counts(pass.netns))
     }
 
     /// Destinations to which a segment as large as `head` got through later than `since`.
@@ -362,7 +378,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::engine::tests::{samples, world::destination};
+    use crate::engine::tests::{
+        samples,
+        world::{NETNS, destination},
+    };
 
     const AT: Time = Time(500_000_000_000);
 
@@ -371,6 +390,7 @@ mod tests {
             at: AT,
             after: AT,
             destination: destination(number),
+            netns: NETNS,
             at_least,
             at_most,
         }

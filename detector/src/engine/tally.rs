@@ -424,7 +424,10 @@ mod tests {
             leg,
             passes::Pass,
             pauses::Pauses,
-            tests::{samples, world::destination},
+            tests::{
+                samples,
+                world::{NETNS, destination},
+            },
         },
         model::{ConnectionId, Phase, Sample, TcpState},
     };
@@ -494,6 +497,7 @@ mod tests {
                 at,
                 after: at,
                 destination,
+                netns: NETNS,
                 at_least: *at_least,
                 at_most: 1448,
             });

@@ -15,7 +15,8 @@ use super::{
     judge::{self, Opinion, Votes},
     ledger,
     leg::{self, Leg},
-    onsets,
+    namespaces::{self, Hanging},
+    onsets, passes,
     tally::Tally,
     unsettled,
 };
@@ -42,7 +43,7 @@ impl Engine {
             }
         }
         self.judge_connections(now, transitions);
-        self.excuse_the_cut_off();
+        self.excuse_the_cut_off(now);
         self.count_votes(now);
         self.excuse_the_remote();
         let receiving = self.receiving();
@@ -83,41 +84,32 @@ impl Engine {
     }
 
     /// Excuses connections of network namespaces that are cut off, for as long as they hang.
-    fn excuse_the_cut_off(&mut self) {
+    fn excuse_the_cut_off(&mut self, now: Time) {
+        self.heard.retain(|_, at| now.since(*at) <= passes::MEMORY);
         let newest = self.generation;
         let hangs = |it: &&Connection| {
-            let excused = matches!(it.excused, None | Some(Excluded::Namespace));
-            it.phase.is_some() && it.cause != Cause::ZeroWindow && excused
+            let open = matches!(it.excused, None | Some(Excluded::Namespace));
+            it.generation == newest && it.phase.is_some() && open && it.cause != Cause::ZeroWindow
         };
         let stuck = self.connections.values().filter(hangs);
-        let stuck = stuck.filter(|it| it.generation == newest);
-        let elsewhere = |it: &Connection| {
-            let hop = it.next_hop.as_ref();
-            hop.is_some_and(|hop| hop.netns != it.sample.netns)
-        };
-        if !stuck.clone().any(elsewhere) {
+        let hanging: Vec<_> = stuck.filter_map(|it| self.hanging(it)).collect();
+        if !hanging.iter().any(Hanging::is_elsewhere) {
             return;
         }
-        let mut by_leg: BTreeMap<_, Vec<&Connection>> = BTreeMap::new();
-        for connection in stuck {
-            if let (Some(upstream), Some(hop)) = (&connection.upstream, connection.next_hop) {
-                by_leg.entry((upstream, hop)).or_default().push(connection);
-            }
-        }
-        let mut cut_off = Vec::new();
-        for ((upstream, hop), here) in by_leg {
-            let record = self.upstreams.get(upstream);
-            if let Some(leg) = record.and_then(|it| it.legs.get(&Some(hop))) {
-                let netns = leg.heard.cut_off(hop.netns, &here);
-                let theirs = here.iter().filter(|it| netns.contains(&it.sample.netns));
-                cut_off.extend(theirs.map(|it| it.sample.id));
-            }
-        }
-        for id in cut_off {
+        for id in namespaces::cut_off(&hanging, &self.heard) {
             if let Some(connection) = self.connections.get_mut(&id) {
                 connection.excused = Some(Excluded::Namespace);
             }
         }
+    }
+
+    fn hanging<'a>(&'a self, connection: &'a Connection) -> Option<Hanging<'a>> {
+        let record = self.upstreams.get(connection.upstream.as_ref()?)?;
+        Some(Hanging {
+            connection,
+            next_hop: connection.next_hop?,
+            passes: &record.legs.get(&connection.next_hop)?.passes,
+        })
     }
 
     /// The votes at each leg of each upstream.

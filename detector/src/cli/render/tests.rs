@@ -2,7 +2,7 @@ use jiff::{Timestamp, ToSpan};
 
 use super::*;
 use crate::{
-    model::{Cause, Scope, State},
+    model::{Cause, Excluded, Scope, State},
     sense::Check,
     serve::{Filter, example, json},
 };
@@ -386,4 +386,26 @@ fn a_recording_under_way_is_a_line() {
         "12.0 s, 1.2 MB, 340 inputs"
     );
     assert_eq!(super::recorded(0, 20, 1), "0 ms, 20 B, 1 input");
+}
+
+#[test]
+fn containers_that_are_cut_off_are_explained() {
+    let mut status = status();
+    let upstream = &mut status.upstreams[0];
+    upstream.excluded = [(Excluded::Namespace, 12)].into();
+    let text = plain(&explain_upstream(
+        &status.upstreams[0],
+        &status,
+        &stalls(),
+        WIDTH,
+    ));
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        text.contains("12 connections (namespace): nothing gets through"),
+        "{text}"
+    );
+    assert!(
+        text.contains("the bridge, the cable or the policy"),
+        "{text}"
+    );
 }
