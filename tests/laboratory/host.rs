@@ -2,7 +2,8 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    env, fs,
+    path::PathBuf,
     process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
@@ -18,6 +19,16 @@ fn installed() -> TempDir {
     let folder = it_works(tempfile::tempdir().map_err(Into::into));
     it_works(daemon::for_everybody(folder.path()));
     folder
+}
+
+/// Where a tool is: shells may have one of their own with the same name.
+fn path_of(tool: &str) -> PathBuf {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let found = env::split_paths(&path).map(|it| it.join(tool));
+    let mut found = found.filter(|it| it.is_file());
+    found
+        .next()
+        .unwrap_or_else(|| panic!("{tool} is not there"))
 }
 
 /// Runs the program as nobody, with these rights and no others.
@@ -132,7 +143,8 @@ fn the_right_to_lock_memory_is_asked_for_where_it_is_needed() {
     let version = (numbers.next(), numbers.next());
     let folder = installed();
     let doctor = Command::new("sh")
-        .args(["-c", "ulimit -l 64 && exec setpriv \"$@\"", "sh"])
+        .args(["-c", "ulimit -l 64 && exec \"$@\"", "sh"])
+        .arg(path_of("setpriv"))
         .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
         .args(["--inh-caps=-all,+cap_38,+cap_39"])
         .args(["--ambient-caps=-all,+cap_38,+cap_39"])
@@ -156,7 +168,9 @@ fn a_host_that_hides_its_processes_is_told_so() {
         let output = Command::new("unshare")
             .args(["--mount", "sh", "-c"])
             .arg(format!("{mount} exec \"$@\""))
-            .args(["sh", "setpriv", "--reuid=65534", "--regid=65534"])
+            .arg("sh")
+            .arg(path_of("setpriv"))
+            .args(["--reuid=65534", "--regid=65534"])
             .args(["--clear-groups", "--inh-caps=-all,+cap_38,+cap_39"])
             .arg("--ambient-caps=-all,+cap_38,+cap_39")
             .arg(folder.path().join("tcpstall"))

@@ -62,12 +62,6 @@ const MACHINES: &[Needed] = &[
         others: "wireguard-tools (dnf, pacman, apk, zypper)",
     },
     Needed {
-        program: "systemctl",
-        what_for: "runs the unit that is shipped, in one of them",
-        debian: "systemd",
-        others: "systemd (dnf, pacman, zypper)",
-    },
-    Needed {
         program: "xz",
         what_for: "unpacks modules",
         debian: "xz-utils",
@@ -81,6 +75,21 @@ const MACHINES: &[Needed] = &[
     },
 ];
 
+const SERVICE_MANAGER: &[Needed] = &[
+    Needed {
+        program: "systemctl",
+        what_for: "runs the unit that is shipped, in a machine",
+        debian: "systemd",
+        others: "systemd (dnf, pacman, zypper)",
+    },
+    Needed {
+        program: "kill",
+        what_for: "tells it to reload",
+        debian: "procps",
+        others: "procps-ng (dnf, pacman), procps (zypper)",
+    },
+];
+
 /// Find the programs that make and break networks, or install them.
 pub(crate) fn laboratory() -> Result<()> {
     provide(LABORATORY)
@@ -90,6 +99,11 @@ pub(crate) fn laboratory() -> Result<()> {
 pub(crate) fn machines() -> Result<()> {
     provide(LABORATORY)?;
     provide(MACHINES)
+}
+
+/// Find the service manager that some of them boot, or install it.
+pub(crate) fn service_manager() -> Result<()> {
+    provide(SERVICE_MANAGER)
 }
 
 fn provide(needed: &[Needed]) -> Result<()> {

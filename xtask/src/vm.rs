@@ -9,7 +9,7 @@ mod machine;
 mod report;
 
 use std::{
-    fs,
+    env, fs,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     path::PathBuf,
     sync::{
@@ -159,16 +159,20 @@ fn version(text: &str) -> Result<String, String> {
 
 /// `cargo xtask test-vm`
 pub(crate) fn task(options: &Options) -> Result<()> {
+    let wanted = ways(options);
     packages::machines()?;
+    if wanted.iter().any(|way| way.init == Init::Systemd) {
+        packages::service_manager()?;
+    }
     let programs = [build::release()?, test::laboratory()?];
-    let wanted: Vec<&str> = if options.kernels.is_empty() {
+    let versions: Vec<&str> = if options.kernels.is_empty() {
         KERNELS.to_vec()
     } else {
         options.kernels.iter().map(String::as_str).collect()
     };
     let archive = archive::Archive::open();
     let (mut kernels, mut skipped) = (Vec::<Kernel>::new(), Vec::new());
-    for version in wanted {
+    for version in versions {
         match archive.kernel(version) {
             // The newest 6 may be the newest 6.12.
             Ok(kernel) if kernels.iter().any(|it| it.release == kernel.release) => {}
@@ -176,7 +180,7 @@ pub(crate) fn task(options: &Options) -> Result<()> {
             Err(reason) => skipped.push(format!("{version}: {reason:#}")),
         }
     }
-    let machines = machines(&kernels, options);
+    let machines = machines(&kernels, &wanted, options);
     let attempt = Attempt {
         programs: &programs,
         fingerprint: fingerprint(&programs)?,
@@ -198,15 +202,22 @@ struct Machine<'a> {
     tests: Vec<String>,
 }
 
-fn machines<'a>(kernels: &'a [Kernel], options: &Options) -> Vec<Machine<'a>> {
-    let only = (!options.only.is_empty()).then_some(&options.only);
-    let plain = only.map(|_| WAYS[0].key);
+fn ways(options: &Options) -> Vec<&'static Way> {
+    let plain = (!options.only.is_empty()).then_some(WAYS[0].key);
     let wanted = options.way.as_deref().or(plain);
+    let ways = WAYS.iter();
+    ways.filter(|way| wanted.is_none_or(|it| it == way.key))
+        .collect()
+}
+
+fn machines<'a>(
+    kernels: &'a [Kernel],
+    ways: &[&'static Way],
+    options: &Options,
+) -> Vec<Machine<'a>> {
+    let only = (!options.only.is_empty()).then_some(&options.only);
     let mut machines = Vec::new();
-    for way in WAYS
-        .iter()
-        .filter(|way| wanted.is_none_or(|it| it == way.key))
-    {
+    for &way in ways {
         let tests = way.tests.iter().map(|&test| test.to_owned());
         let tests: Vec<_> = only.cloned().unwrap_or_else(|| tests.collect());
         machines.extend(kernels.iter().map(|kernel| Machine {
@@ -275,11 +286,11 @@ impl Attempt<'_> {
     }
 }
 
-/// Of what the programs are; only compared with what the same xtask has written.
+/// Of what is tried and of what tries it, this program included.
 fn fingerprint(programs: &[PathBuf; 2]) -> Result<u64> {
     let mut hasher = DefaultHasher::new();
-    for program in programs {
-        fs::read(program)?.hash(&mut hasher);
+    for file in programs.iter().chain([&env::current_exe()?]) {
+        fs::read(file)?.hash(&mut hasher);
     }
     Ok(hasher.finish())
 }
