@@ -257,7 +257,7 @@ fn twenty_thousand_stalls_at_once_are_named_and_told() {
     world.traffic(0, 0..20, Load::STEADY);
     let storm = world.traffic(1, 0..20, many);
     world.watch();
-    world.until_traffic(Duration::from_secs(300), "all are connected", |world| {
+    world.until_traffic(Duration::from_secs(120), "all are connected", |world| {
         world.counters(storm).connected() == 20_000
     });
     world.all_ok();
@@ -265,7 +265,7 @@ fn twenty_thousand_stalls_at_once_are_named_and_told() {
     world.until(3 * SOON, "provider-b is failing", |status| {
         status.is_failing("provider-b", "blackhole")
     });
-    world.until(12 * SOON, "all stalls are told", |status| {
+    world.until(6 * SOON, "all stalls are told", |status| {
         let upstream = status.upstream("provider-b");
         upstream.is_some_and(|it| it.connections.stalled >= 19_900)
     });

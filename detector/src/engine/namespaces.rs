@@ -32,7 +32,7 @@ impl Hanging<'_> {
     }
 
     /// Whether the namespace's packets are sent on by another.
-    pub fn is_elsewhere(&self) -> bool {
+    fn is_elsewhere(&self) -> bool {
         self.netns() != self.next_hop.netns
     }
 

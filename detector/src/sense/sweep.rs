@@ -33,7 +33,7 @@ pub struct Cost {
 pub struct Seen {
     /// Connections, and what was counted at this namespace's next hops.
     pub sweep: Sweep,
-    /// What was counted between addresses of other namespaces.
+    /// What was counted between addresses: of other namespaces, or where the gateway is not known.
     pub flows: Vec<(Flow, Counts)>,
 }
 
@@ -76,14 +76,19 @@ impl Sweeper {
         self.buffer.shrink_to(KEEP);
         to_the_end(own, &mut self.buffer).context("the walk over the connections broke off")?;
         let ours = self.buffer.len();
-        if let Some(others) = others
-            && let Err(error) = to_the_end(others, &mut self.buffer)
-        {
-            tracing::warn!("other network namespaces are not seen this time: {error}");
-            self.buffer.truncate(ours);
-            empty(&mut self.flows)?;
+        let mut seen = Seen {
+            flows: self.flows()?,
+            ..Seen::default()
+        };
+        if let Some(others) = others {
+            match to_the_end(others, &mut self.buffer) {
+                Ok(()) => seen.flows.extend(self.flows()?),
+                Err(error) => {
+                    tracing::warn!("other network namespaces are not seen this time: {error}");
+                    self.buffer.truncate(ours);
+                }
+            }
         }
-        let mut seen = Seen::default();
         seen.sweep.samples = decode::records(&self.buffer, self.hz)?;
         for entry in self.next_hops.iter() {
             let (hop, counts) = entry?;
@@ -91,16 +96,23 @@ impl Sweeper {
             let sum = seen.sweep.counts.entry(hop).or_default();
             sum.add(&decode::counts(&counts));
         }
-        for entry in self.flows.iter() {
-            let (flow, counts) = entry?;
-            seen.flows
-                .push((decode::flow(&flow), decode::counts(&counts)));
-        }
         let cost = Cost {
             cpu: clock::thread_cpu() - cpu,
             wall: clock::now().since(wall),
         };
         Ok((seen, cost))
+    }
+
+    /// What a walk has counted between addresses, for the next walk to begin anew: that over others
+    /// counts them, and that over our own where gateways cannot be read.
+    fn flows(&mut self) -> anyhow::Result<Vec<(Flow, Counts)>> {
+        let entries: Result<Vec<_>, _> = self.flows.iter().collect();
+        let flows = entries?
+            .into_iter()
+            .map(|(flow, counts)| (decode::flow(&flow), decode::counts(&counts)));
+        let flows = flows.collect();
+        empty(&mut self.flows)?;
+        Ok(flows)
     }
 }
 
