@@ -26,6 +26,8 @@ use crate::{
 const HANGING: Duration = Duration::from_secs(2);
 /// A connection that ended, or could not be opened, is opened again after this.
 const AGAIN: Duration = Duration::from_millis(500);
+/// From one report to the next.
+const REPORT: Duration = Duration::from_secs(1);
 /// Short connections open at once.
 const CHURN_LIMIT: usize = 2000;
 /// Handshakes at once, so that a thousand connections do not overrun a queue.
@@ -95,6 +97,21 @@ pub(crate) fn start(plan: &Plan, counters: &Arc<Counters>) {
             for (_, peer) in each(count) {
                 tokio::spawn(forever(Arc::clone(&shared), move |shared| {
                     download(shared, peer)
+                }));
+            }
+        }
+        Load::BothWays(count) => {
+            for (_, peer) in each(count) {
+                tokio::spawn(forever(Arc::clone(&shared), move |shared| {
+                    both_ways(shared, peer)
+                }));
+            }
+        }
+        Load::Reports(count) => {
+            for (index, peer) in each(count) {
+                let first = REPORT * index as u32 / u32::from(count);
+                tokio::spawn(forever(Arc::clone(&shared), move |shared| {
+                    report(shared, peer, first)
                 }));
             }
         }
@@ -170,10 +187,40 @@ async fn long_poll(shared: Arc<Shared>, peer: SocketAddr) -> io::Result<()> {
     stream.read_exact(&mut [0; 1]).await.map(drop)
 }
 
+async fn report(shared: Arc<Shared>, peer: SocketAddr, first: Duration) -> io::Result<()> {
+    let mut stream = shared.connect(peer).await?;
+    time::sleep(first).await;
+    let mut clock = time::interval(REPORT);
+    clock.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+    loop {
+        clock.tick().await;
+        stream.write_all(&[b'!'; 20]).await?;
+        add(&shared.counters.messages);
+    }
+}
+
 /// Reads until the peer closes.
 async fn download(shared: Arc<Shared>, peer: SocketAddr) -> io::Result<()> {
     let mut stream = shared.connect(peer).await?;
     io::copy(&mut stream, &mut io::sink()).await.map(drop)
+}
+
+/// Reads until the peer closes, and writes meanwhile.
+async fn both_ways(shared: Arc<Shared>, peer: SocketAddr) -> io::Result<()> {
+    let mut stream = shared.connect(peer).await?;
+    let (mut reader, mut writer) = stream.split();
+    let read = async { io::copy(&mut reader, &mut io::sink()).await.map(drop) };
+    let write = async {
+        let mut clock = time::interval(Duration::from_millis(250));
+        loop {
+            clock.tick().await;
+            writer.write_all(&[0; 300]).await?;
+        }
+    };
+    tokio::select! {
+        ended = read => ended,
+        failed = write => failed,
+    }
 }
 
 /// Writes until nothing goes any more, and stays.

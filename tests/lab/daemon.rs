@@ -31,6 +31,8 @@ pub const METRICS_PORT: u16 = 19293;
 const START: Duration = Duration::from_secs(20);
 /// The same on a machine that was made for the laboratory, and is emulated.
 const START_EMULATED: Duration = Duration::from_secs(60);
+/// There a sweep takes ten times as long, and by default would be made a tenth as often.
+const SWEEPS_EMULATED: &str = "\n[detect]\nsweep_budget = 0.1\n";
 /// How long a stop may take.
 const STOP: Duration = Duration::from_secs(10);
 /// How long a command may take.
@@ -85,6 +87,9 @@ impl Options {
 /// The text of a configuration that names the upstreams of a laboratory.
 pub fn config(lab: &Lab, options: &Options) -> String {
     let mut text = options.config.clone();
+    if emulated() && !text.contains("[detect]") {
+        text += SWEEPS_EMULATED;
+    }
     for upstream in &lab.upstreams {
         let by = match options.naming {
             Naming::Gateway => format!("gateway = \"{}\"", upstream.gateway),
@@ -94,6 +99,11 @@ pub fn config(lab: &Lab, options: &Options) -> String {
         text += &format!("\n[[upstream]]\nname = \"{}\"\n{by}\n", upstream.name);
     }
     text
+}
+
+/// Whether this is a machine of the laboratory, whose processor is emulated.
+pub fn emulated() -> bool {
+    env::var_os("TCPSTALL_LAB_MACHINE").is_some_and(|value| value == "1")
 }
 
 /// A running detector.
@@ -117,8 +127,7 @@ impl Daemon {
     /// Starts it in some other way; returns when it answers.
     pub fn start_with(lab: &Lab, options: &Options) -> Result<Self> {
         let mut daemon = Self::launch(lab, options)?;
-        let emulated = env::var_os("TCPSTALL_LAB_MACHINE").is_some_and(|value| value == "1");
-        let limit = if emulated { START_EMULATED } else { START };
+        let limit = if emulated() { START_EMULATED } else { START };
         let end = Instant::now() + limit;
         loop {
             signal::check()?;

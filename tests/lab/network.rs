@@ -218,6 +218,8 @@ impl Lab {
 
     fn configure_net(&self) -> Result<()> {
         self.net.sysctl(NO_WAITING)?;
+        self.net
+            .sysctl(&[("core/somaxconn", &server::BACKLOG.to_string())])?;
         let mut batch = String::from("link set lo up\n");
         for upstream in &self.upstreams {
             let Upstream {

@@ -6,11 +6,11 @@
 //! | 8 | the same over MPTCP |
 //! | 9 | discard |
 //! | 10 | exchanges: the lengths of message and answer in four bytes each, the message; that answer |
-//! | 19 | a stream that never ends, in full segments |
+//! | 19 | a stream that never ends, in full segments; what comes is read |
 //! | 20 | a stream of four seconds, whose last segment is not full; then nothing |
 //! | 25 | mail: greeting, commands, a body of a given length |
 //! | 26 | a tarpit: a greeting that takes for ever, and one byte read a second |
-//! | 81 | accepts and never reads |
+//! | 81 | never reads, not even that there is a connection |
 //! | 82 | reads a little, then gives most of its buffer away and reads nothing any more |
 //! | 8080 | reads a request and never answers |
 
@@ -24,7 +24,7 @@ use std::{
 use anyhow::{Context, Result};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::{
-    io::{self, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{self, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpSocket, TcpStream},
     runtime,
     sync::oneshot,
@@ -49,7 +49,7 @@ pub const REPLY: u16 = 20;
 pub const MAIL: u16 = 25;
 /// A tarpit.
 pub const TARPIT: u16 = 26;
-/// Never reads.
+/// Never reads, and never accepts: the kernel alone speaks for it, without a descriptor.
 pub const DEAF: u16 = 81;
 /// Reads a while and then no more.
 pub const SATED: u16 = 82;
@@ -64,6 +64,8 @@ const PORTS: [u16; 11] = [
 pub(crate) const EXCHANGE_HEAD: u64 = 8;
 /// Data of a full segment: over IPv4, of 1500 bytes, with timestamps.
 const FULL_SEGMENT: usize = 1448;
+/// Connections that nobody has accepted yet, or ever will. The namespace may allow fewer.
+pub(crate) const BACKLOG: u32 = 30_000;
 /// Nothing that a client does takes longer; what does is a client that vanished.
 const PATIENCE: Duration = Duration::from_secs(1200);
 
@@ -140,7 +142,7 @@ fn listen(port: u16) -> Result<TcpListener> {
     }
     socket.bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)))?;
     socket
-        .listen(4096)
+        .listen(BACKLOG)
         .with_context(|| format!("cannot listen on port {port}"))
 }
 
@@ -159,6 +161,9 @@ pub(crate) fn multipath(domain: Domain) -> io::Result<TcpSocket> {
 }
 
 async fn accept(listener: TcpListener, port: u16) {
+    if port == DEAF {
+        std::future::pending::<()>().await;
+    }
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -179,14 +184,17 @@ async fn talk(mut stream: TcpStream, port: u16) -> io::Result<()> {
         EXCHANGES => exchanges(&mut stream).await?,
         MAIL => mail(&mut stream).await?,
         TARPIT => tarpit(&mut stream).await?,
-        STREAM => pour(&mut stream, u32::MAX).await?,
+        STREAM => {
+            let (mut reader, mut writer) = stream.split();
+            let swallow = async { io::copy(&mut reader, &mut io::sink()).await.map(drop) };
+            tokio::try_join!(pour(&mut writer, u32::MAX), swallow)?;
+        }
         REPLY => {
             pour(&mut stream, 80).await?;
             stream.write_all(&[0; 700]).await?;
             // Until the client closes.
             io::copy(&mut stream, &mut io::sink()).await?;
         }
-        DEAF => std::future::pending().await,
         SATED => {
             swallow(&mut stream, ENOUGH).await?;
             SockRef::from(&stream).set_recv_buffer_size(SMALL_BUFFER)?;
@@ -220,7 +228,7 @@ async fn exchanges(stream: &mut TcpStream) -> io::Result<()> {
 
 /// Writes so many pieces, twenty a second: slow enough for the machine, and each in segments that
 /// are as full as those of a sender with a backlog.
-async fn pour(stream: &mut TcpStream, pieces: u32) -> io::Result<()> {
+async fn pour(stream: &mut (impl AsyncWrite + Unpin), pieces: u32) -> io::Result<()> {
     let mut clock = time::interval(Duration::from_millis(50));
     for _ in 0..pieces {
         clock.tick().await;

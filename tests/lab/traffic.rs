@@ -52,10 +52,16 @@ pub enum Load {
     Idle(u16),
     /// Connections that wait for an answer that never comes.
     LongPoll(u16),
+    /// Connections that say a little once a second and expect no answer, as those that carry logs
+    /// do. The peers need no descriptor for them.
+    Reports(u16),
     /// Connections whose peer does not read: we write until nothing goes any more.
     SlowReaders(u16),
     /// Connections to which a stream flows that never ends (IPv4).
     Downloads(u16),
+    /// Connections on which both sides send and nobody waits for an answer: such a stream to us,
+    /// 300 bytes every 250 ms from us (IPv4).
+    BothWays(u16),
     /// Connections to which a reply of four seconds flows, and then nothing (IPv4).
     Replies(u16),
     /// Connections that are opened, exchange a small message and are closed: so many a second.
@@ -95,9 +101,9 @@ impl Load {
             Self::Steady { .. } | Self::Churn(_) | Self::Idle(_) => server::MESSAGES,
             Self::Mail { .. } => server::MAIL,
             Self::LongPoll(_) => server::MUTE,
-            Self::Downloads(_) => server::STREAM,
+            Self::Downloads(_) | Self::BothWays(_) => server::STREAM,
             Self::Replies(_) => server::REPLY,
-            Self::SlowReaders(_) => server::DEAF,
+            Self::Reports(_) | Self::SlowReaders(_) => server::DEAF,
             Self::Farewell { .. } => server::DISCARD,
             Self::Overfed(_) => server::SATED,
             Self::Tarpits(_) => server::TARPIT,

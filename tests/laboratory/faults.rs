@@ -71,6 +71,27 @@ fn outbound_packets_that_vanish_are_a_black_hole() {
     world.recovers(1);
 }
 
+/// Trap: the peers go on sending, and repeat what we cannot acknowledge. What comes is no sign that
+/// small packets of ours arrive while large ones do not.
+#[test]
+fn outbound_packets_that_vanish_are_a_black_hole_while_peers_go_on_sending() {
+    let Some(mut world) = World::new(2) else {
+        return;
+    };
+    for upstream in 0..2 {
+        world.traffic(upstream, 0..20, Load::STEADY);
+        world.traffic(upstream, 0..20, Load::BothWays(20));
+    }
+    world.watch();
+    world.all_ok();
+    // It is a matter of which packets are on their way at that moment.
+    for _ in 0..3 {
+        world.break_(1, Fault::Blackhole(Direction::Out));
+        world.is_blamed(1, "blackhole");
+        world.recovers(1);
+    }
+}
+
 #[test]
 fn acknowledgements_that_vanish_are_noticed() {
     let Some(world) = World::healthy() else {

@@ -4,13 +4,14 @@ use std::{
     env,
     io::Write,
     path::Path,
-    sync::{Condvar, Mutex, PoisonError},
+    sync::{Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::Duration,
 };
 
 use anyhow::Result;
 use lab::{
     Daemon, Distance, Fault, Lab, Load, Options, Partial, Plan, Traffic,
+    daemon::emulated,
     status::{Stall, Status},
 };
 
@@ -38,10 +39,21 @@ impl World {
     /// A bare laboratory; `None` without root, and then the test ends (or fails, if required).
     #[track_caller]
     pub(crate) fn new(upstreams: usize) -> Option<Self> {
+        Self::with(upstreams, Turn::wait)
+    }
+
+    /// The same while there is no other: it needs all that a process may have.
+    #[track_caller]
+    pub(crate) fn alone(upstreams: usize) -> Option<Self> {
+        Self::with(upstreams, Turn::wait_for_all)
+    }
+
+    #[track_caller]
+    fn with(upstreams: usize, turn: impl FnOnce() -> Turn) -> Option<Self> {
         if !root() {
             return None;
         }
-        let turn = Turn::wait();
+        let turn = turn();
         let lab = it_works(Lab::start(upstreams));
         Some(Self {
             daemon: None,
@@ -269,7 +281,7 @@ pub(crate) fn root() -> bool {
 /// Whether the machine was made for the laboratory; else the test ends.
 #[track_caller]
 pub(crate) fn own_machine() -> bool {
-    let own = env::var_os(MACHINE).is_some_and(|value| value == "1");
+    let own = emulated();
     if !own {
         skip("a machine of its own (`cargo xtask test-vm`)", MACHINE);
     }
@@ -323,13 +335,32 @@ pub(crate) fn it_works<T>(result: Result<T>) -> T {
 }
 
 /// The right to have a laboratory: the machine carries only so many at once.
-pub(crate) struct Turn;
+pub(crate) struct Turn {
+    _company: Company,
+}
+
+/// Whether others may have a laboratory too.
+enum Company {
+    Others(#[expect(dead_code, reason = "held")] RwLockReadGuard<'static, ()>),
+    Nobody(#[expect(dead_code, reason = "held")] RwLockWriteGuard<'static, ()>),
+}
 
 static FREE: Mutex<Option<usize>> = Mutex::new(None);
 static RETURNED: Condvar = Condvar::new();
+static COMPANY: RwLock<()> = RwLock::new(());
 
 impl Turn {
     pub(crate) fn wait() -> Self {
+        let company = COMPANY.read().unwrap_or_else(PoisonError::into_inner);
+        Self::take(Company::Others(company))
+    }
+
+    fn wait_for_all() -> Self {
+        let company = COMPANY.write().unwrap_or_else(PoisonError::into_inner);
+        Self::take(Company::Nobody(company))
+    }
+
+    fn take(company: Company) -> Self {
         let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = env::var("TCPSTALL_LAB_PARALLEL")
             .ok()
@@ -339,7 +370,7 @@ impl Turn {
             .wait_while(free, |free| *free == Some(0))
             .unwrap_or_else(PoisonError::into_inner);
         *free = free.map(|count| count - 1);
-        Self
+        Self { _company: company }
     }
 }
 
