@@ -36,6 +36,7 @@ mod manager;
 mod notice;
 mod pace;
 mod rights;
+mod routes;
 mod sensors;
 mod suspend;
 
@@ -44,13 +45,12 @@ use elsewhere::Elsewhere;
 use holders::Owners;
 use incidents::Incidents;
 use manager::Manager;
+use routes::Lookups;
 use sensors::{Events, Read, Sensors};
 use suspend::Suspend;
 
 /// Events of which subscribers may be behind.
 const EVENTS_KEPT: usize = 256;
-/// Connections whose route is looked up after one sweep.
-const ROUTES_AT_ONCE: usize = 64;
 /// Between two snapshots while nothing changes.
 const PUBLISH_EVERY: Duration = Duration::from_millis(500);
 /// After a sweep that failed.
@@ -89,7 +89,7 @@ async fn start(config: Config, source: &Source, sensor: Sensor) -> anyhow::Resul
         // Said again, and tried again, by whoever writes there.
         tracing::debug!("{}: {error}", config.state_dir.display());
     }
-    let given_up = rights::give_up(&folders)?;
+    let given_up = rights::give_up(&folders, opened.sensors.have_events())?;
     let (incidents, shown) = Incidents::open(&config.state_dir);
     let (topology, interfaces) = Topology::open(opened.netns).await?;
 
@@ -113,6 +113,7 @@ async fn start(config: Config, source: &Source, sensor: Sensor) -> anyhow::Resul
             opened.sensors.see_others(),
             opened.sensors.lack_routes(),
         ),
+        lookups: Lookups::default(),
         sensors: opened.sensors,
         cost: None,
         swept_at: clock::now(),
@@ -179,6 +180,7 @@ struct Daemon {
     swept_at: Time,
     owners: Owners,
     elsewhere: Elsewhere,
+    lookups: Lookups,
     started_at: Timestamp,
     metrics_address: SocketAddr,
     retries: Retries,
@@ -410,11 +412,12 @@ impl Daemon {
                 let looked = tokio::time::timeout(PATIENCE, self.look_around(topology)).await;
                 let asked = self.elsewhere.ask(topology, &seen);
                 let asked = tokio::time::timeout(PATIENCE, asked).await;
-                if looked.is_err() || asked.is_err() {
-                    tracing::warn!("netlink does not answer; going on without");
-                }
                 let sweep = self.elsewhere.place_all(seen);
                 self.feed(Input::Sweep(sweep));
+                let found = tokio::time::timeout(PATIENCE, self.look_up_routes(topology)).await;
+                if looked.is_err() || asked.is_err() || found.is_err() {
+                    tracing::warn!("netlink does not answer; going on without");
+                }
                 let published = self.latest.borrow().clone();
                 if let Some(published) = published
                     && self.manager.alive(&published.snapshot, self.swept_at)
@@ -441,18 +444,20 @@ impl Daemon {
                 Err(error) => tracing::warn!("{error:#}"),
             }
         }
-        let lost: Vec<_> = self
-            .engine
-            .without_route()
-            .take(ROUTES_AT_ONCE)
-            .cloned()
-            .collect();
+    }
+
+    /// Asks netlink for the next hops that sockets in trouble have forgotten.
+    async fn look_up_routes(&mut self, topology: &Topology) {
+        let lost = self.lookups.next(self.engine.without_route());
+        let mut found = 0;
         for sample in lost {
             // Without a route now there is nothing to learn; the stall is shown without next hop.
             if let Ok(Some(input)) = topology.route(&sample).await {
+                found += 1;
                 self.feed(input);
             }
         }
+        self.lookups.found(found);
     }
 
     fn reload(&mut self, source: &Source) {

@@ -87,9 +87,6 @@ impl Options {
 /// The text of a configuration that names the upstreams of a laboratory.
 pub fn config(lab: &Lab, options: &Options) -> String {
     let mut text = options.config.clone();
-    if emulated() && !text.contains("[detect]") {
-        text += SWEEPS_EMULATED;
-    }
     for upstream in &lab.upstreams {
         let by = match options.naming {
             Naming::Gateway => format!("gateway = \"{}\"", upstream.gateway),
@@ -158,7 +155,11 @@ impl Daemon {
             None => binary()?,
         };
         let file = folder.path().join("tcpstall.toml");
-        fs::write(&file, config(lab, options))?;
+        let mut text = config(lab, options);
+        if emulated() && !text.contains("[detect]") {
+            text += SWEEPS_EMULATED;
+        }
+        fs::write(&file, text)?;
         let socket = options
             .socket
             .clone()

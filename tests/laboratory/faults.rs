@@ -71,7 +71,7 @@ fn outbound_packets_that_vanish_are_a_black_hole() {
     world.recovers(1);
 }
 
-/// Trap: the peers go on sending, and repeat what we cannot acknowledge. What comes is no sign that
+/// Trap: peers that go on sending, and repeat what we cannot acknowledge. What comes is no sign that
 /// small packets of ours arrive while large ones do not.
 #[test]
 fn outbound_packets_that_vanish_are_a_black_hole_while_peers_go_on_sending() {
@@ -80,14 +80,21 @@ fn outbound_packets_that_vanish_are_a_black_hole_while_peers_go_on_sending() {
     };
     for upstream in 0..2 {
         world.traffic(upstream, 0..20, Load::STEADY);
-        world.traffic(upstream, 0..20, Load::BothWays(20));
+        let both = world.traffic(upstream, 0..20, Load::BothWays(20));
+        world.until_traffic(SOON, "both sides send", |world| {
+            world.counters(both).connected() == 20
+        });
     }
     world.watch();
     world.all_ok();
     // It is a matter of which packets are on their way at that moment.
     for _ in 0..3 {
         world.break_(1, Fault::Blackhole(Direction::Out));
-        world.is_blamed(1, "blackhole");
+        world.until(SOON, "provider-b is failing", |status| {
+            others_are_fine(status, "provider-b");
+            assert_ne!(status.cause_of("provider-b"), Some("mtu"));
+            status.is_failing("provider-b", "blackhole")
+        });
         world.recovers(1);
     }
 }

@@ -271,6 +271,41 @@ fn with_two_capabilities_any_user_has_all_of_it() {
     it_works(world.take_daemon().stop());
 }
 
+/// It stands for both, as it did before there were those.
+#[test]
+fn with_the_old_capability_alone_it_starts_and_keeps_what_it_needs() {
+    let Some(mut world) = World::new(2) else {
+        return;
+    };
+    world.traffic(0, 0..20, Load::STEADY);
+    world.traffic(1, 0..20, Load::STEADY);
+    world.watch_with(&Options {
+        rights: Some("+cap_21"),
+        ..Options::default()
+    });
+    world.all_ok();
+    for thread in rights(world.daemon().pid()) {
+        // CAP_SYS_ADMIN is number 21.
+        assert!(thread.contains("CapPrm: 0000000000200000"), "{thread}");
+    }
+    world.break_(1, Fault::Blackhole(Direction::Both));
+    world.is_blamed(1, "blackhole");
+}
+
+#[test]
+fn without_programs_in_the_kernel_no_right_is_kept() {
+    let Some(mut world) = World::new(1) else {
+        return;
+    };
+    world.watch_with(&Options {
+        arguments: vec!["--sensor", "sock-diag"],
+        ..Options::default()
+    });
+    for thread in rights(world.daemon().pid()) {
+        assert!(thread.contains("CapPrm: 0000000000000000"), "{thread}");
+    }
+}
+
 #[test]
 fn without_type_information_the_daemon_says_what_it_needs() {
     if !root() {

@@ -287,3 +287,25 @@ fn a_read_only_disk_is_warned_of_and_keeps_what_it_has() {
     goes_on(&world, "Read-only file system");
     assert_eq!(fs::read_to_string(file).expect("it stays"), "dear reader\n");
 }
+
+#[test]
+fn what_a_read_only_disk_holds_is_known_after_a_restart() {
+    if !crate::world::root() {
+        return;
+    }
+    let disk = Disk::new();
+    let Some(mut world) = watched(&disk.path()) else {
+        return;
+    };
+    world.break_(0, BLACKHOLE);
+    world.is_blamed(0, "blackhole");
+    let id = only(&world)["id"].clone();
+    until(SOON, "it is written", || !kept(&disk.path()).is_empty());
+    kill(&mut world);
+    disk.mount("remount,ro");
+    start(&mut world, &disk.path());
+    world.is_blamed(0, "blackhole");
+    assert_eq!(only(&world)["id"], id);
+    let log = world.daemon().log();
+    assert_eq!(log.matches("Read-only file system").count(), 1, "{log}");
+}

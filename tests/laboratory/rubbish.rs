@@ -72,7 +72,8 @@ fn clients_that_ask_and_never_read_do_no_harm() {
     let Some(world) = World::healthy() else {
         return;
     };
-    let clients: Vec<_> = (0..50)
+    // More than there are places.
+    let clients: Vec<_> = (0..200)
         .map(|_| {
             let inside = || TcpStream::connect(("127.0.0.1", METRICS_PORT));
             let mut door = it_works(world.lab.host.run(inside)).expect("the metrics port is open");

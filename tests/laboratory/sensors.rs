@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeSet,
+    fs::File,
     io::{ErrorKind, Read as _, Write as _},
     net::TcpStream,
     thread,
@@ -409,6 +410,75 @@ fn a_connection_that_ends_in_trouble_is_the_one_that_the_walk_has_shown() {
 }
 
 /// A field at a place where the kernel has another: the verifier knows better.
+/// Where gateways cannot be read, the host's own connections are counted between addresses, as those
+/// of others are.
+#[test]
+fn a_walk_over_others_that_breaks_off_costs_nothing_of_ones_own() {
+    let Some(mut world) = World::new(1) else {
+        return;
+    };
+    world.traffic(0, 0..20, Load::STEADY);
+    let host = it_works(doctor::inspect());
+    let settings = Settings {
+        netns: it_works(world.lab.host.inode()) as u32,
+        may_probe: 0,
+        ..host.settings
+    };
+    let sizes = Sizes::default();
+    let loaded = Programs::load(&host.offsets, &settings, &sizes, 0, &mut |_, _| {});
+    let (mut programs, outlets, _) = it_works(loaded);
+    let mut sweeper = Sweeper::new(outlets.next_hops, outlets.flows, host.hz);
+    let end = Instant::now() + SOON;
+    loop {
+        let own = world.lab.host.run(|| programs.open_sweep());
+        // A folder cannot be read.
+        let others = it_works(File::open("/").map_err(Into::into));
+        let read = own.and_then(|own| sweeper.read(own?, Some(others)));
+        let (seen, _) = it_works(read);
+        let counted = seen.flows.iter().map(|(_, it)| it.established());
+        if counted.sum::<u32>() == 20 {
+            return;
+        }
+        assert!(
+            Instant::now() < end,
+            "not all are counted: {:?}",
+            seen.flows
+        );
+        thread::sleep(PACE);
+    }
+}
+
+/// Without events stalls are found by sweeps, later.
+#[test]
+fn a_tracepoint_that_the_kernel_refuses_costs_events_alone() {
+    if !root() {
+        return;
+    }
+    let host = it_works(doctor::inspect());
+    let offsets = Offsets {
+        skb_len: host.offsets.skb_len + 1,
+        ..host.offsets
+    };
+    let mut kept = Vec::new();
+    let loaded = Programs::load(
+        &offsets,
+        &host.settings,
+        &Sizes::default(),
+        0,
+        &mut |program, _| kept.push(program.to_owned()),
+    );
+    let (_, _, checks) = it_works(loaded);
+    let ok = |feature: &str| {
+        checks
+            .iter()
+            .find(|it| it.feature == feature)
+            .map(|it| it.ok)
+    };
+    assert_eq!(ok("program:on_retransmit"), Some(false), "{checks:?}");
+    assert_eq!(ok("program:sweep"), Some(true), "{checks:?}");
+    assert_eq!(kept, ["on_retransmit"]);
+}
+
 #[test]
 fn a_program_that_the_kernel_refuses_is_named_with_the_verifiers_last_words() {
     if !root() {

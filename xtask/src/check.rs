@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 
 use crate::{
-    command::{cargo, command, say, warn},
+    command::{cargo, command, find, say, warn},
     deny,
     kernel::{self, Toolset},
     workspace,
@@ -17,6 +17,7 @@ pub(crate) fn task() -> Result<()> {
     host_lints()?;
     kernel_lints()?;
     deny::dependencies()?;
+    exposure()?;
     say("check: passed");
     Ok(())
 }
@@ -63,4 +64,22 @@ fn kernel_lints() -> Result<()> {
         .args(["--", "-D", "warnings"])
         .run()
         .context("the lints of the kernel programs above must be answered")
+}
+
+/// What the unit may do, as systemd rates it: 10 for everything.
+fn exposure() -> Result<()> {
+    /// Tenths.
+    const MOST: u32 = 20;
+    const UNIT: &str = "packaging/tcpstall.service";
+    let Some(rate) = find("systemd-analyze") else {
+        warn("NOT CHECKED: what the unit may do. There is no systemd-analyze (package systemd)");
+        return Ok(());
+    };
+    command(rate)
+        .args(["security", "--offline=true", "--no-pager"])
+        .arg(format!("--threshold={MOST}"))
+        .arg(UNIT)
+        .folder(workspace::root())
+        .quietly()
+        .with_context(|| format!("{UNIT} may do too much: `systemd-analyze security` says what"))
 }

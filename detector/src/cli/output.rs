@@ -9,6 +9,8 @@ use std::{
 
 use serde::Serialize;
 
+use crate::config::hidden;
+
 /// How to print an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub(super) enum Format {
@@ -45,17 +47,36 @@ pub(super) fn width() -> usize {
 
 /// Prints one JSON value.
 pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    print(&format!("{}\n", serde_json::to_string_pretty(value)?))
+    print(&format!(
+        "{}\n",
+        plain(&serde_json::to_string_pretty(value)?)
+    ))
 }
 
 /// Prints a JSON value per row.
 pub(super) fn jsonl<T: Serialize>(rows: &[T]) -> anyhow::Result<()> {
     let mut text = String::new();
     for row in rows {
-        text.push_str(&serde_json::to_string(row)?);
+        text.push_str(&plain(&serde_json::to_string(row)?));
         text.push('\n');
     }
     print(&text)
+}
+
+/// The same JSON without anything that could steer a terminal or hide something: what stands for a
+/// character in JSON means the same to a program. Outside of strings there is nothing but ASCII.
+fn plain(json: &str) -> String {
+    let mut plain = String::with_capacity(json.len());
+    for char in json.chars() {
+        if char == '\n' || !hidden(char) {
+            plain.push(char);
+            continue;
+        }
+        for unit in char.encode_utf16(&mut [0; 2]) {
+            plain.push_str(&format!("\\u{unit:04x}"));
+        }
+    }
+    plain
 }
 
 /// Says something on stderr that is not the answer.
@@ -70,4 +91,19 @@ pub(super) fn is_closed_pipe(error: &anyhow::Error) -> bool {
         .chain()
         .filter_map(|it| it.downcast_ref::<io::Error>())
         .any(|it| it.kind() == io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_steers_no_terminal_and_says_the_same() {
+        let bad = "a\u{1b}[2J\u{9b}2J\u{202e}\u{e0041}\u{7f}é\n";
+        let text = plain(&serde_json::to_string_pretty(&[bad]).expect("JSON"));
+        assert!(text.chars().all(|it| it == '\n' || !hidden(it)), "{text:?}");
+        let same: Vec<String> = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(same, [bad]);
+        assert!(text.contains('é'), "what harms nobody stays: {text}");
+    }
 }

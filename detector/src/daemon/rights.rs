@@ -20,19 +20,19 @@ use rustix::thread::{
 
 use crate::sense::Check;
 
-/// What is still needed: each sweep opens a walk.
+/// What is still needed where programs in the kernel are: each sweep opens a walk.
 const NEEDED: CapabilitySet = CapabilitySet::BPF;
 /// Where there is no `CAP_BPF`, it stands for that (`bpf_capable`, `include/linux/capability.h`).
 const INSTEAD: CapabilitySet = CapabilitySet::SYS_ADMIN;
 
-/// Keeps what is needed of the capabilities, for good, and the right to make and change files below
-/// `folders` only. A folder that is not there stands for the one that it can be made in. What the
+/// Keeps what is needed of the capabilities, for good, which is none without `programs` in the kernel,
+/// and the right to make and change files below `folders` only. A folder that is not there stands for the one that it can be made in. What the
 /// kernel does not offer is told.
 ///
 /// # Errors
 /// When the kernel refuses something that it offers.
-pub(super) fn give_up(folders: &[&Path]) -> anyhow::Result<Vec<Check>> {
-    let kept = keep_capabilities().context("the capabilities cannot be given up")?;
+pub(super) fn give_up(folders: &[&Path], programs: bool) -> anyhow::Result<Vec<Check>> {
+    let kept = keep_capabilities(programs).context("the capabilities cannot be given up")?;
     set_no_new_privs(true).context("new privileges cannot be given up")?;
     let places: BTreeSet<PathBuf> = folders.iter().map(|it| existing(it)).collect();
     let fenced = fence(&places).context("the right to write cannot be given up")?;
@@ -42,12 +42,12 @@ pub(super) fn give_up(folders: &[&Path]) -> anyhow::Result<Vec<Check>> {
 }
 
 /// Their names, of those that are kept.
-fn keep_capabilities() -> rustix::io::Result<String> {
+fn keep_capabilities(programs: bool) -> rustix::io::Result<String> {
     let had = capabilities(None)?.permitted;
-    let needed = if had.contains(NEEDED) {
-        NEEDED
-    } else {
-        INSTEAD
+    let needed = match programs {
+        false => CapabilitySet::empty(),
+        true if had.contains(NEEDED) => NEEDED,
+        true => INSTEAD,
     };
     let kept = had & needed;
     for bit in 0..u64::BITS {
@@ -68,8 +68,8 @@ fn keep_capabilities() -> rustix::io::Result<String> {
         (CapabilitySet::BPF, "CAP_BPF"),
         (CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN"),
     ];
-    let names = names.iter().filter(|(one, _)| kept.contains(*one));
-    Ok(names.map(|(_, name)| *name).collect::<Vec<_>>().join(", "))
+    let mut names = names.iter().filter(|(one, _)| kept.contains(*one));
+    Ok(names.next().map_or("none", |(_, name)| name).to_owned())
 }
 
 /// How far the kernel holds us to it.
@@ -91,6 +91,18 @@ fn existing(folder: &Path) -> PathBuf {
 }
 
 fn wall(fenced: RulesetStatus, places: &BTreeSet<PathBuf>) -> Check {
+    if places.contains(Path::new("/")) {
+        return Check {
+            ok: false,
+            lost: "a fence: all folders are within it".to_owned(),
+            remedy: "make the state folder and that of the socket before the start".to_owned(),
+            ..Check::present(
+                "landlock",
+                false,
+                "a folder would have to be made in /".to_owned(),
+            )
+        };
+    }
     let places: Vec<_> = places.iter().map(|it| it.display().to_string()).collect();
     let places = places.join(" and ");
     let (ok, found) = match fenced {
@@ -136,8 +148,9 @@ mod tests {
     fn nothing_but_what_is_needed_is_kept() {
         poorer(|| {
             let had = capabilities(None).unwrap().permitted;
-            keep_capabilities().unwrap();
+            let kept = keep_capabilities(true).unwrap();
             let now = capabilities(None).unwrap();
+            assert_eq!(kept == "none", now.permitted.is_empty());
             assert!(NEEDED.union(INSTEAD).contains(now.permitted), "{now:?}");
             assert_eq!(now.permitted, now.effective);
             assert_eq!(now.inheritable, CapabilitySet::empty());
@@ -153,13 +166,32 @@ mod tests {
     }
 
     #[test]
+    fn without_programs_nothing_is_kept() {
+        poorer(|| {
+            assert_eq!(keep_capabilities(false).unwrap(), "none");
+            let now = capabilities(None).unwrap();
+            assert!(now.permitted.is_empty() && now.effective.is_empty());
+        });
+    }
+
+    #[test]
+    fn a_fence_around_everything_is_none() {
+        let told = |place: &str| {
+            let places = BTreeSet::from([PathBuf::from(place), PathBuf::from("/run")]);
+            wall(RulesetStatus::FullyEnforced, &places)
+        };
+        assert!(told("/var/lib").ok);
+        assert!(!told("/").ok);
+    }
+
+    #[test]
     fn only_its_own_folders_can_be_written_to() {
         let folder = tempfile::tempdir().unwrap();
         let (own, other) = (folder.path().join("own"), folder.path().join("other"));
         fs::create_dir(&own).unwrap();
         fs::create_dir(&other).unwrap();
         let checks = poorer(|| {
-            let checks = give_up(&[&own]).unwrap();
+            let checks = give_up(&[&own], true).unwrap();
             fs::write(own.join("file"), "words").unwrap();
             fs::rename(own.join("file"), own.join("file.next")).unwrap();
             fs::remove_file(own.join("file.next")).unwrap();
@@ -181,7 +213,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let later = folder.path().join("a/b");
         poorer(|| {
-            give_up(&[&later]).unwrap();
+            give_up(&[&later], true).unwrap();
             fs::create_dir_all(&later).unwrap();
             fs::write(later.join("file"), "words").unwrap();
         });

@@ -184,7 +184,8 @@ fn probe_reads(allowed: bool) -> Check {
     lacking(
         "gateways",
         "the kernel is locked down for confidentiality",
-        "gateways are looked up from outside, the size of a waiting segment is not known",
+        "gateways are looked up from outside, without marks and ports; the size of a waiting segment \
+         is not known",
         "boot with lockdown=integrity, if that is acceptable",
     )
 }

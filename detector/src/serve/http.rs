@@ -7,10 +7,7 @@ use std::{
     collections::VecDeque,
     io,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -25,7 +22,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream, UnixStream},
     task::{AbortHandle, JoinSet},
-    time::{Instant, Sleep, sleep, timeout, timeout_at},
+    time::{Instant, Sleep, sleep, timeout},
 };
 
 use super::Socket;
@@ -33,8 +30,8 @@ use super::Socket;
 /// What a listener bears.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// Connections at a time; one more takes the place of the oldest that has said nothing, else
-    /// it waits.
+    /// Connections at a time; one more takes the place of one that has said nothing, or reads nothing,
+    /// for the longest; else it waits.
     pub(super) connections: usize,
     /// For a request to arrive, also when none has been begun.
     pub(super) request: Duration,
@@ -63,6 +60,8 @@ impl Limits {
 const BUFFER: usize = 16 * 1024;
 /// For a new connection to say something before it may have to give way.
 const MOMENT: Duration = Duration::from_millis(50);
+/// For a client to read some of what it asked for before it may have to.
+const UNREAD: Duration = Duration::from_secs(1);
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// Where connections come from.
@@ -98,19 +97,15 @@ pub(super) async fn serve(listener: &impl Listener, router: Router, limits: Limi
         match listener.accept().await {
             Ok(stream) => {
                 make_room(&mut guests, &mut connections, limits.connections).await;
-                let spoken = Arc::new(AtomicBool::new(false));
+                let conduct = Arc::new(Conduct::default());
                 let stream = Impatient {
                     stream,
                     limit: limits.write,
                     waiting: None,
-                    spoken: Arc::clone(&spoken),
+                    conduct: Arc::clone(&conduct),
                 };
                 let task = connections.spawn(serve_one(stream, router.clone(), limits));
-                guests.push_back(Guest {
-                    since: Instant::now(),
-                    spoken,
-                    task,
-                });
+                guests.push_back(Guest { conduct, task });
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -122,14 +117,30 @@ pub(super) async fn serve(listener: &impl Listener, router: Router, limits: Limi
 
 /// One connection, the oldest first in their row.
 struct Guest {
-    since: Instant,
-    /// It has sent something.
-    spoken: Arc<AtomicBool>,
+    conduct: Arc<Conduct>,
     task: AbortHandle,
 }
 
-/// Leaves one place free: the oldest that has said nothing goes first, once it has had a moment
-/// to speak, else whoever is done.
+/// Until when a connection is borne that does nothing for its part; `None` while it does.
+struct Conduct(Mutex<Option<Instant>>);
+
+impl Default for Conduct {
+    fn default() -> Self {
+        Self(Mutex::new(Some(Instant::now() + MOMENT)))
+    }
+}
+
+impl Conduct {
+    fn borne_until(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn bear_until(&self, end: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = end;
+    }
+}
+
+/// Leaves one place free: who was borne for the longest goes first, else whoever is done.
 async fn make_room(guests: &mut VecDeque<Guest>, connections: &mut JoinSet<()>, places: usize) {
     loop {
         while connections.try_join_next().is_some() {}
@@ -137,22 +148,16 @@ async fn make_room(guests: &mut VecDeque<Guest>, connections: &mut JoinSet<()>, 
         if guests.len() < places {
             return;
         }
-        let silent = guests
-            .iter()
-            .position(|guest| !guest.spoken.load(Ordering::Relaxed));
-        match silent {
-            Some(place) if guests[place].since.elapsed() >= MOMENT => {
+        let ends = guests.iter().enumerate();
+        let ends = ends.filter_map(|(place, guest)| Some((guest.conduct.borne_until()?, place)));
+        match ends.min() {
+            Some((end, place)) if end <= Instant::now() => {
                 if let Some(guest) = guests.remove(place) {
                     guest.task.abort();
                 }
             }
-            Some(place) => {
-                let over = guests[place].since + MOMENT;
-                let _ = timeout_at(over, connections.join_next()).await;
-            }
-            None => {
-                connections.join_next().await;
-            }
+            // What they do changes without a word: look again soon.
+            _ => drop(timeout(MOMENT, connections.join_next()).await),
         }
     }
 }
@@ -165,6 +170,8 @@ async fn serve_one(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.request)
+        // A place for each question, and not for as long as somebody goes on asking.
+        .keep_alive(false)
         .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
@@ -183,12 +190,12 @@ async fn serve_one(
     }
 }
 
-/// A stream whose peer must read, and that remembers whether the peer has said anything.
+/// A stream whose peer must read, and that remembers whether the peer does its part.
 struct Impatient<S> {
     stream: S,
     limit: Duration,
     waiting: Option<Pin<Box<Sleep>>>,
-    spoken: Arc<AtomicBool>,
+    conduct: Arc<Conduct>,
 }
 
 impl<S> Impatient<S> {
@@ -199,12 +206,15 @@ impl<S> Impatient<S> {
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.waiting = None;
+            if self.waiting.take().is_some() {
+                self.conduct.bear_until(None);
+            }
             return written;
         }
-        let waiting = self
-            .waiting
-            .get_or_insert_with(|| Box::pin(sleep(self.limit)));
+        let waiting = self.waiting.get_or_insert_with(|| {
+            self.conduct.bear_until(Some(Instant::now() + UNREAD));
+            Box::pin(sleep(self.limit))
+        });
         waiting
             .as_mut()
             .poll(context)
@@ -221,7 +231,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {
-            self.spoken.store(true, Ordering::Relaxed);
+            self.conduct.bear_until(None);
         }
         read
     }

@@ -26,6 +26,8 @@ const LONGEST: u64 = 1 << 20;
 pub struct Journal {
     folder: PathBuf,
     rotate_at: u64,
+    /// From reading to the first writing.
+    lock: Option<File>,
     file: Option<Open>,
     /// Newest full line of each incident that has not ended: a new file begins with them.
     lasting: BTreeMap<String, Line>,
@@ -49,6 +51,7 @@ impl Journal {
         Self {
             folder: folder.to_owned(),
             rotate_at,
+            lock: None,
             file: None,
             lasting: BTreeMap::new(),
         }
@@ -57,10 +60,16 @@ impl Journal {
     /// What the lines of earlier runs tell, and a sentence for the log on each file of which
     /// something could not be understood.
     ///
+    /// It is enough that they can be read.
+    ///
     /// # Errors
-    /// When the folder cannot be used, or another daemon does.
+    /// When they cannot, or another daemon uses the folder.
     pub fn read(&mut self) -> io::Result<(Past, Vec<String>)> {
-        self.ready()?;
+        self.lock = match lock(&self.folder) {
+            Ok(lock) => Some(lock),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
         let mut past = Past::default();
         let mut sentences = Vec::new();
         for path in [self.older(), self.path()] {
@@ -121,7 +130,10 @@ impl Journal {
             Some(open) => open,
             None => {
                 make(&self.folder)?;
-                let lock = lock(&self.folder)?;
+                let lock = match self.lock.take() {
+                    Some(lock) => lock,
+                    None => lock(&self.folder)?,
+                };
                 let path = self.path();
                 let is_new = !path.exists();
                 let mut file = options().read(true).append(true).create(true).open(path)?;

@@ -55,7 +55,9 @@ impl Keeper {
                 for sentence in sentences {
                     tracing::warn!("{sentence}");
                 }
-                (past, false)
+                // Whether it can be written to is not known before it is tried.
+                let usable = journal.write(&[]).inspect_err(|error| warn(folder, error));
+                (past, usable.is_err())
             }
             Err(error) => {
                 warn(folder, &error);

@@ -172,6 +172,55 @@ async fn who_does_not_read_is_dropped() {
 }
 
 #[tokio::test]
+async fn many_that_do_not_read_delay_nobody_for_long() {
+    // Only making room can let the question in.
+    let patient = Limits {
+        write: Duration::from_secs(3600),
+        life: None,
+        ..QUICK
+    };
+    let address = daemon(patient).await;
+    let mut deaf = Vec::new();
+    for _ in 0..3 * QUICK.connections {
+        let mut one = TcpStream::connect(address).await.expect("a connection");
+        let ask = b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n";
+        one.write_all(ask).await.expect("sent");
+        deaf.push(one);
+    }
+    let asked = tokio::time::timeout(Duration::from_secs(30), get(address, "/-/healthy"));
+    assert!(asked.await.expect("an answer").contains("healthy"));
+}
+
+/// One that reads while others do not keeps its place.
+#[tokio::test]
+async fn who_reads_does_not_give_way_to_others() {
+    let patient = Limits {
+        connections: 2,
+        write: Duration::from_secs(3600),
+        life: None,
+        ..QUICK
+    };
+    let address = daemon(patient).await;
+    let mut reads = TcpStream::connect(address).await.expect("a connection");
+    let ask = b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n";
+    reads.write_all(ask).await.expect("sent");
+    let all = tokio::spawn(async move {
+        let (mut some, mut sum) = (vec![0; 1 << 20], 0);
+        loop {
+            match reads.read(&mut some).await {
+                Ok(count) if count > 0 => sum += count,
+                _ => return sum,
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    });
+    let mut deaf = TcpStream::connect(address).await.expect("a connection");
+    deaf.write_all(ask).await.expect("sent");
+    assert!(get(address, "/-/healthy").await.contains("healthy"));
+    assert!(all.await.expect("it ends") >= 64 << 20);
+}
+
+#[tokio::test]
 async fn who_reads_slowly_is_dropped_at_the_end_of_its_life() {
     let life = Some(SHORT);
     let write = Duration::from_secs(60);
