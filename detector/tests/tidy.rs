@@ -402,10 +402,21 @@ fn unproven(page: &str, sources: &str) -> Vec<String> {
         .collect()
 }
 
+/// The page without the parts that measurements write.
+fn written_by_hand(page: &str) -> String {
+    let mut parts = page.split("<!-- generated: ");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        text += part.split_once("<!-- end -->").map_or("", |(_, rest)| rest);
+    }
+    text
+}
+
 #[test]
 fn each_promise_for_a_failure_has_its_test() {
     let workspace = root().join("..");
     let page = fs::read_to_string(workspace.join("docs/reliability.md")).unwrap();
+    let page = written_by_hand(&page);
     let rows = |line: &&str| line.starts_with("| ") && !line.starts_with("| failure |");
     let parts = page.split("\n## ");
     let read: usize = parts.map(|part| table(part, "| failure |").len()).sum();
