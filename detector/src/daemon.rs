@@ -414,8 +414,8 @@ impl Daemon {
                 let asked = tokio::time::timeout(PATIENCE, asked).await;
                 let sweep = self.elsewhere.place_all(seen);
                 self.feed(Input::Sweep(sweep));
-                let found = tokio::time::timeout(PATIENCE, self.look_up_routes(topology)).await;
-                if looked.is_err() || asked.is_err() || found.is_err() {
+                let answers = self.look_up_routes(topology).await;
+                if looked.is_err() || asked.is_err() || !answers {
                     tracing::warn!("netlink does not answer; going on without");
                 }
                 let published = self.latest.borrow().clone();
@@ -446,18 +446,27 @@ impl Daemon {
         }
     }
 
-    /// Asks netlink for the next hops that sockets in trouble have forgotten.
-    async fn look_up_routes(&mut self, topology: &Topology) {
-        let lost = self.lookups.next(self.engine.without_route());
-        let mut found = 0;
+    /// Asks netlink for the next hops that sockets in trouble have forgotten; whether it answers.
+    async fn look_up_routes(&mut self, topology: &Topology) -> bool {
+        let (lost, end) = self
+            .lookups
+            .begin(self.engine.without_route(), clock::now());
+        let mut answers = true;
         for sample in lost {
+            let asked = tokio::time::timeout(PATIENCE, topology.route(&sample)).await;
+            answers = asked.is_ok();
             // Without a route now there is nothing to learn; the stall is shown without next hop.
-            if let Ok(Some(input)) = topology.route(&sample).await {
-                found += 1;
+            let found = asked.ok().and_then(Result::ok).flatten();
+            self.lookups.asked(sample.id, found.is_some());
+            if let Some(input) = found {
                 self.feed(input);
             }
+            if !answers || clock::now() >= end {
+                break;
+            }
         }
-        self.lookups.found(found);
+        self.lookups.end();
+        answers
     }
 
     fn reload(&mut self, source: &Source) {

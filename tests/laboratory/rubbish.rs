@@ -80,7 +80,7 @@ fn clients_that_ask_and_never_read_do_no_harm() {
             door.set_nonblocking(true)
                 .expect("it can be told not to wait");
             let ask = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
-            // As many as fit: megabytes of answers that nobody takes.
+            // As many as fit, of which one is answered.
             while door.write_all(ask).is_ok() {}
             door
         })

@@ -409,7 +409,6 @@ fn a_connection_that_ends_in_trouble_is_the_one_that_the_walk_has_shown() {
     }
 }
 
-/// A field at a place where the kernel has another: the verifier knows better.
 /// Where gateways cannot be read, the host's own connections are counted between addresses, as those
 /// of others are.
 #[test]
@@ -479,6 +478,7 @@ fn a_tracepoint_that_the_kernel_refuses_costs_events_alone() {
     assert_eq!(kept, ["on_retransmit"]);
 }
 
+/// A field at a place where the kernel has another: the verifier knows better.
 #[test]
 fn a_program_that_the_kernel_refuses_is_named_with_the_verifiers_last_words() {
     if !root() {

@@ -19,7 +19,7 @@ use super::{
 };
 
 /// Routes that the daemon looks up after one sweep.
-const ROUTES_AT_ONCE: usize = 64;
+const ROUTES_AT_ONCE: usize = 2048;
 
 /// An upstream entered another state, cause or scope.
 #[derive(Debug, Clone, PartialEq)]
@@ -190,6 +190,7 @@ impl Watcher {
             };
             self.tell(now, Input::Neighbour(hop, Some(answer)));
         }
+        self.tell(now, Input::Sweep(sweep));
         let lost: Vec<_> = self
             .engine
             .without_route()
@@ -201,7 +202,6 @@ impl Watcher {
                 self.tell(now, Input::Route(id, hop));
             }
         }
-        self.tell(now, Input::Sweep(sweep));
     }
 
     /// Tells the engine.

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 
 use crate::{
-    command::{cargo, command, find, say, warn},
+    command::{cargo, command, say, warn},
     deny,
     kernel::{self, Toolset},
     workspace,
@@ -71,11 +71,15 @@ fn exposure() -> Result<()> {
     /// Tenths.
     const MOST: u32 = 20;
     const UNIT: &str = "packaging/tcpstall.service";
-    let Some(rate) = find("systemd-analyze") else {
-        warn("NOT CHECKED: what the unit may do. There is no systemd-analyze (package systemd)");
+    // `--offline` and `--threshold` are there since version 250.
+    let help = command("systemd-analyze").arg("--help").ask();
+    if !help.is_some_and(|it| it.contains("--offline") && it.contains("--threshold")) {
+        warn(
+            "NOT CHECKED: what the unit may do. That takes systemd-analyze of systemd 250 or newer",
+        );
         return Ok(());
-    };
-    command(rate)
+    }
+    command("systemd-analyze")
         .args(["security", "--offline=true", "--no-pager"])
         .arg(format!("--threshold={MOST}"))
         .arg(UNIT)

@@ -87,7 +87,8 @@ fn fence(places: &BTreeSet<PathBuf>) -> anyhow::Result<RulesetStatus> {
 /// The folder, or the one that it will be made in.
 fn existing(folder: &Path) -> PathBuf {
     let there = folder.ancestors().find(|it| it.is_dir());
-    there.unwrap_or(Path::new(".")).to_owned()
+    let there = there.unwrap_or(Path::new("."));
+    there.canonicalize().unwrap_or_else(|_| there.to_owned())
 }
 
 fn wall(fenced: RulesetStatus, places: &BTreeSet<PathBuf>) -> Check {

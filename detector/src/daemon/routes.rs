@@ -3,12 +3,19 @@
 //! The kernel drops the cached route of a connection that hangs. A daemon that starts among thousands of
 //! those has to ask for each; where there is no route at all, asking again and again is in vain.
 
-use crate::model::{ConnectionId, Sample};
+use std::time::Duration;
+
+use crate::{
+    model::{ConnectionId, Sample},
+    time::Time,
+};
 
 /// How many at once, while there are answers.
 const MANY: usize = 2048;
 /// And while there are none.
 const FEW: usize = 64;
+/// How long it may take, after one sweep.
+const LIMIT: Duration = Duration::from_millis(200);
 
 /// Takes turns.
 #[derive(Debug)]
@@ -17,6 +24,8 @@ pub(super) struct Lookups {
     after: Option<ConnectionId>,
     /// How many come next.
     count: usize,
+    /// How many of this round have been found.
+    found: usize,
 }
 
 impl Default for Lookups {
@@ -24,29 +33,41 @@ impl Default for Lookups {
         Self {
             after: None,
             count: MANY,
+            found: 0,
         }
     }
 }
 
 impl Lookups {
-    /// Those whose turn it is, of `all` that have none, in the order of their numbers.
-    pub(super) fn next<'a>(&mut self, all: impl Iterator<Item = &'a Sample>) -> Vec<Sample> {
+    /// Those whose turn it is, of `all` that have none, in the order of their numbers; and until when.
+    pub(super) fn begin<'a>(
+        &self,
+        all: impl Iterator<Item = &'a Sample>,
+        now: Time,
+    ) -> (Vec<Sample>, Time) {
         let mut all: Vec<_> = all.collect();
         let turn = all.partition_point(|it| Some(it.id) <= self.after);
         all.rotate_left(turn);
-        let next: Vec<_> = all.into_iter().take(self.count).cloned().collect();
-        self.after = next.last().map(|it| it.id);
-        next
+        let next = all.into_iter().take(self.count).cloned().collect();
+        (next, now.after(LIMIT))
     }
 
-    /// How many of them have been found.
-    pub(super) fn found(&mut self, count: usize) {
-        self.count = if count == 0 { FEW } else { MANY };
+    /// One was asked for.
+    pub(super) fn asked(&mut self, id: ConnectionId, found: bool) {
+        self.after = Some(id);
+        self.found += usize::from(found);
+    }
+
+    /// The round is over: the next is as large as this one was of use.
+    pub(super) fn end(&mut self) {
+        self.count = (2 * std::mem::take(&mut self.found)).clamp(FEW, MANY);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::engine::tests::samples;
 
@@ -58,21 +79,22 @@ mod tests {
         (0..count).map(one).collect()
     }
 
-    fn numbers(samples: &[Sample]) -> Vec<u64> {
-        samples.iter().map(|it| it.id.0).collect()
+    /// One round; of those that it asks for, the first `found` are found.
+    fn round(lookups: &mut Lookups, all: &[Sample], found: usize) -> Vec<u64> {
+        let (next, _) = lookups.begin(all.iter(), Time(0));
+        for (place, sample) in next.iter().enumerate() {
+            lookups.asked(sample.id, place < found);
+        }
+        lookups.end();
+        next.iter().map(|it| it.id.0).collect()
     }
 
     #[test]
     fn thousands_are_asked_for_in_a_few_sweeps() {
         let all = lost(5000);
         let mut lookups = Lookups::default();
-        let mut asked = Vec::new();
-        for _ in 0..3 {
-            asked.extend(numbers(&lookups.next(all.iter())));
-            lookups.found(1);
-        }
-        asked.sort_unstable();
-        asked.dedup();
+        let rounds = (0..3).flat_map(|_| round(&mut lookups, &all, MANY));
+        let asked: BTreeSet<_> = rounds.collect();
         assert_eq!(asked.len(), 5000);
     }
 
@@ -80,31 +102,30 @@ mod tests {
     fn those_without_an_answer_are_asked_for_seldom_and_keep_no_turn_from_others() {
         let all = lost(150);
         let mut lookups = Lookups::default();
-        assert_eq!(lookups.next(all.iter()).len(), 150);
-        lookups.found(0);
-        assert_eq!(
-            numbers(&lookups.next(all.iter())),
-            (0..64).collect::<Vec<_>>()
-        );
-        lookups.found(0);
-        assert_eq!(
-            numbers(&lookups.next(all.iter())),
-            (64..128).collect::<Vec<_>>()
-        );
-        lookups.found(0);
-        let round = (128..150).chain(0..42).collect::<Vec<_>>();
-        assert_eq!(numbers(&lookups.next(all.iter())), round);
+        assert_eq!(round(&mut lookups, &all, 0).len(), 150);
+        assert!(round(&mut lookups, &all, 0).into_iter().eq(0..64));
+        assert!(round(&mut lookups, &all, 1).into_iter().eq(64..128));
+        let next = round(&mut lookups, &all, 0);
+        assert!(next.into_iter().eq((128..150).chain(0..42)));
+        assert_eq!(round(&mut lookups, &[], 0), [0_u64; 0]);
     }
 
     #[test]
-    fn who_has_found_one_asks_for_many_again() {
-        let all = lost(150);
+    fn a_round_that_was_of_use_is_followed_by_a_larger_one() {
+        let all = lost(5000);
         let mut lookups = Lookups::default();
-        lookups.next(all.iter());
-        lookups.found(0);
-        lookups.next(all.iter());
-        lookups.found(1);
-        assert_eq!(lookups.next(all.iter()).len(), 150);
-        assert_eq!(lookups.next([].iter()), []);
+        round(&mut lookups, &all, 0);
+        for size in [64, 128, 256, 512, 1024, 2048, 2048] {
+            assert_eq!(round(&mut lookups, &all, MANY).len(), size);
+        }
+    }
+
+    #[test]
+    fn those_that_time_did_not_suffice_for_come_next() {
+        let all = lost(10);
+        let mut lookups = Lookups::default();
+        lookups.asked(ConnectionId(3), true);
+        lookups.end();
+        assert_eq!(round(&mut lookups, &all, 0)[0], 4);
     }
 }

@@ -30,8 +30,8 @@ use super::Socket;
 /// What a listener bears.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
-    /// Connections at a time; one more takes the place of one that has said nothing, or reads nothing,
-    /// for the longest; else it waits.
+    /// Connections at a time; one more takes the place of one that has said nothing, or has not read
+    /// enough for more to be written, for the longest; else it waits.
     pub(super) connections: usize,
     /// For a request to arrive, also when none has been begun.
     pub(super) request: Duration,
@@ -60,7 +60,8 @@ impl Limits {
 const BUFFER: usize = 16 * 1024;
 /// For a new connection to say something before it may have to give way.
 const MOMENT: Duration = Duration::from_millis(50);
-/// For a client to read some of what it asked for before it may have to.
+/// For a client to read so much that more can be written before it may have to: of a unix socket's
+/// buffer three quarters.
 const UNREAD: Duration = Duration::from_secs(1);
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
@@ -230,7 +231,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if buffer.filled().len() > before {
+        // What it says while it does not read is no excuse.
+        if buffer.filled().len() > before && self.waiting.is_none() {
             self.conduct.bear_until(None);
         }
         read

@@ -26,7 +26,7 @@ const LONGEST: u64 = 1 << 20;
 pub struct Journal {
     folder: PathBuf,
     rotate_at: u64,
-    /// From reading to the first writing.
+    /// From reading to writing.
     lock: Option<File>,
     file: Option<Open>,
     /// Newest full line of each incident that has not ended: a new file begins with them.
@@ -134,22 +134,34 @@ impl Journal {
                     Some(lock) => lock,
                     None => lock(&self.folder)?,
                 };
-                let path = self.path();
-                let is_new = !path.exists();
-                let mut file = options().read(true).append(true).create(true).open(path)?;
-                if is_new {
-                    sync_names(&self.folder)?;
-                }
-                let length = end_last_line(&mut file)?;
-                Open {
-                    file,
-                    length,
-                    begins_with: 0,
-                    _lock: lock,
+                match self.open() {
+                    Ok((file, length)) => Open {
+                        file,
+                        length,
+                        begins_with: 0,
+                        _lock: lock,
+                    },
+                    Err(error) => {
+                        // The folder stays ours: what it holds is going on here.
+                        self.lock = Some(lock);
+                        return Err(error);
+                    }
                 }
             }
         };
         Ok(self.file.insert(open))
+    }
+
+    /// The file, and how long it is.
+    fn open(&self) -> io::Result<(File, u64)> {
+        let path = self.path();
+        let is_new = !path.exists();
+        let mut file = options().read(true).append(true).create(true).open(path)?;
+        if is_new {
+            sync_names(&self.folder)?;
+        }
+        let length = end_last_line(&mut file)?;
+        Ok((file, length))
     }
 
     /// Whether so many more bytes are too many. With a great many incidents that last, a file may
