@@ -26,8 +26,8 @@ const NEEDED: CapabilitySet = CapabilitySet::BPF;
 const INSTEAD: CapabilitySet = CapabilitySet::SYS_ADMIN;
 
 /// Keeps what is needed of the capabilities, for good, which is none without `programs` in the kernel,
-/// and the right to make and change files below `folders` only. A folder that is not there stands for the one that it can be made in. What the
-/// kernel does not offer is told.
+/// and the right to make and change files below `folders` only. A folder that is not there stands for the
+/// one that it can be made in. What the kernel does not offer is told.
 ///
 /// # Errors
 /// When the kernel refuses something that it offers.
