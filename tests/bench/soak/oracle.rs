@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use lab::{Daemon, namespace::Namespace};
 
 /// A connection is surely stuck when nothing was acknowledged for so long.
@@ -17,12 +17,34 @@ const REPEATED: u32 = 2;
 /// A connection: local and remote address with their ports.
 pub(super) type Pair = (String, String);
 
+/// Sweeps after which a difference is none of time: one may have been under way.
+const SWEEPS: f64 = 2.0;
+/// However large the host, sweeps come more often than this (`daemon/pace.rs`).
+const LONGEST: Duration = Duration::from_secs(35);
+
 /// What is remembered from comparison to comparison.
 #[derive(Debug, Default)]
 pub(super) struct Oracle {
-    /// Differences that the last comparison has found: one that is still there is none of time.
-    missing: BTreeSet<Pair>,
-    invented: BTreeSet<Pair>,
+    missing: Doubts,
+    invented: Doubts,
+}
+
+/// Differences, and when and after how many sweeps each was first found.
+#[derive(Debug, Default)]
+struct Doubts(BTreeMap<Pair, (Instant, f64)>);
+
+impl Doubts {
+    /// Takes in what a comparison has found; gives what no sweep has mended.
+    fn confirm(&mut self, found: BTreeSet<Pair>, sweeps: f64) -> Vec<Pair> {
+        self.0.retain(|pair, _| found.contains(pair));
+        for pair in found {
+            self.0.entry(pair).or_insert((Instant::now(), sweeps));
+        }
+        let old = self.0.iter().filter(|(_, (since, before))| {
+            sweeps >= before + SWEEPS || since.elapsed() > LONGEST
+        });
+        old.map(|(pair, _)| pair.clone()).collect()
+    }
 }
 
 /// What one comparison has found.
@@ -32,7 +54,7 @@ pub(super) struct Found {
     pub(super) compared: usize,
     /// That both called stuck.
     pub(super) stuck: usize,
-    /// What one says and the other does not, twice in a row.
+    /// What one says and the other does not, and goes on to when the daemon has looked again.
     pub(super) differences: Vec<(Pair, String)>,
 }
 
@@ -43,6 +65,8 @@ impl Oracle {
         daemon: &Daemon,
         places: impl Iterator<Item = &'a Namespace> + Clone,
     ) -> Result<Found> {
+        let sweeps = daemon.metric("tcpstall_sweep_duration_seconds_count")?;
+        let sweeps = sweeps.context("no metric tells the number of sweeps")?;
         let before = look(places.clone())?;
         let stalls = daemon.stalls(&["--limit", "100000"])?;
         let after = look(places)?;
@@ -78,19 +102,17 @@ impl Oracle {
             .map(|(pair, _)| pair.clone())
             .collect();
         let mut differences = Vec::new();
-        for pair in missing.intersection(&self.missing) {
-            let words = format!("{:?}", after.get(pair));
-            differences.push((
-                pair.clone(),
-                format!("ss alone calls it stuck: {pair:?}: {words}"),
-            ));
+        for pair in self.missing.confirm(missing, sweeps) {
+            let words = format!(
+                "ss alone calls it stuck: {pair:?}: {:?}",
+                after.get(&pair)
+            );
+            differences.push((pair, words));
         }
-        for pair in invented.intersection(&self.invented) {
-            let words = format!("{:?}", told.get(pair));
-            differences.push((pair.clone(), format!("ss does not call it stuck: {words}")));
+        for pair in self.invented.confirm(invented, sweeps) {
+            let words = format!("ss does not call it stuck: {:?}", told.get(&pair));
+            differences.push((pair, words));
         }
-        self.missing = missing;
-        self.invented = invented;
         Ok(Found {
             compared: before.len(),
             stuck: stuck.intersection(&told.keys().cloned().collect()).count(),
@@ -177,6 +199,18 @@ fn plain(address: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_difference_is_one_once_the_daemon_has_looked_again() {
+        let pair = ("a".to_owned(), "b".to_owned());
+        let found = || BTreeSet::from([pair.clone()]);
+        let mut doubts = Doubts::default();
+        assert!(doubts.confirm(found(), 7.0).is_empty());
+        assert!(doubts.confirm(found(), 8.0).is_empty(), "it was under way");
+        assert_eq!(doubts.confirm(found(), 9.0), [pair.clone()]);
+        assert!(doubts.confirm(BTreeSet::new(), 10.0).is_empty(), "mended");
+        assert!(doubts.confirm(found(), 11.0).is_empty(), "another one");
+    }
 
     #[test]
     fn a_line_is_read() {
