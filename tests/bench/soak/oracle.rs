@@ -40,9 +40,10 @@ impl Doubts {
         for pair in found {
             self.0.entry(pair).or_insert((Instant::now(), sweeps));
         }
-        let old = self.0.iter().filter(|(_, (since, before))| {
-            sweeps >= before + SWEEPS || since.elapsed() > LONGEST
-        });
+        let old = self
+            .0
+            .iter()
+            .filter(|(_, (since, before))| sweeps >= before + SWEEPS || since.elapsed() > LONGEST);
         old.map(|(pair, _)| pair.clone()).collect()
     }
 }
@@ -103,10 +104,7 @@ impl Oracle {
             .collect();
         let mut differences = Vec::new();
         for pair in self.missing.confirm(missing, sweeps) {
-            let words = format!(
-                "ss alone calls it stuck: {pair:?}: {:?}",
-                after.get(&pair)
-            );
+            let words = format!("ss alone calls it stuck: {pair:?}: {:?}", after.get(&pair));
             differences.push((pair, words));
         }
         for pair in self.invented.confirm(invented, sweeps) {
