@@ -205,7 +205,7 @@ mod tests {
         let mut doubts = Doubts::default();
         assert!(doubts.confirm(found(), 7.0).is_empty());
         assert!(doubts.confirm(found(), 8.0).is_empty(), "it was under way");
-        assert_eq!(doubts.confirm(found(), 9.0), [pair.clone()]);
+        assert_eq!(doubts.confirm(found(), 9.0).len(), 1);
         assert!(doubts.confirm(BTreeSet::new(), 10.0).is_empty(), "mended");
         assert!(doubts.confirm(found(), 11.0).is_empty(), "another one");
     }
