@@ -26,6 +26,8 @@ pub mod network;
 pub mod options;
 #[path = "lab/partial.rs"]
 pub mod partial;
+#[path = "lab/sensors.rs"]
+pub mod sensors;
 #[path = "lab/server.rs"]
 pub mod server;
 #[path = "lab/signal.rs"]

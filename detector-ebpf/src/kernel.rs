@@ -18,8 +18,9 @@ use aya_ebpf::{
     },
 };
 use detector_ebpf::{
-    ABSENT, AF_INET, AF_INET6, Column, GATEWAY_ON_LINK, GATEWAY_UNKNOWN, Offsets, RawCounts,
-    RawHolder, RawNextHop, RawSampled, RawSock, RawStream, Settings,
+    ABSENT, AF_INET, AF_INET6, Column, GATEWAY_ON_LINK, GATEWAY_UNKNOWN, MAX_ROUTES, Offsets,
+    RawCounts, RawHolder, RawNextHop, RawRoute, RawRoutes, RawSampled, RawSock, RawStream,
+    Settings,
 };
 
 /// Written by the daemon before the programs are loaded; the verifier sees constants.
@@ -43,6 +44,7 @@ static SETTINGS: Global<Settings> = Global::new(Settings {
     silent_until_jiffies: 0,
     stream_jiffies: 0,
     stream_bytes: 0,
+    route_mask: 0,
 });
 
 /// `RTF_GATEWAY`, `include/uapi/linux/ipv6_route.h`.
@@ -54,6 +56,8 @@ const SYN_SENT: u8 = 2;
 /// `S_IFMT` and `S_IFSOCK`, `include/uapi/linux/stat.h`.
 const S_IFMT: u16 = 0o170_000;
 const S_IFSOCK: u16 = 0o140_000;
+/// Odd, and its bits look random: the golden ratio.
+const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Levels of the tree of unacknowledged segments that are walked: enough for any window.
 const TREE_DEPTH: u32 = 24;
 
@@ -107,6 +111,13 @@ pub(crate) fn settings(place: usize) -> u32 {
 fn offsets(place: usize) -> u32 {
     // SAFETY: as above.
     unsafe { ptr::read_volatile((&raw const OFFSETS).cast::<u32>().byte_add(place)) }
+}
+
+/// Where something is, counted from a place of ours: the verifier allows no sums of pointers but the
+/// distance of two, which does not tell where the kernel keeps things either.
+#[inline(always)]
+fn distance(pointer: *const u8) -> u64 {
+    (pointer as u64).wrapping_sub(&raw const SETTINGS as u64)
 }
 
 /// The kernel's clock in jiffies.
@@ -323,10 +334,14 @@ impl Sock {
             load!(self.0, remote_port as u16),
         );
         let ports = u64::from(ports.0) << 48 | u64::from(ports.1) << 32;
-        // The verifier allows no sums of pointers but the distance of two; it does not tell where
-        // the kernel keeps its sockets either.
-        let place = (self.0 as u64).wrapping_sub(&raw const SETTINGS as u64);
-        place ^ ports
+        distance(self.0) ^ ports
+    }
+
+    /// Tells its cached route from others for as long as that lives; `None` where it has none.
+    #[inline(always)]
+    pub(crate) fn route(self) -> Option<u64> {
+        let dst = follow!(self.0, dst_cache);
+        (!dst.is_null()).then(|| distance(dst))
     }
 
     /// Whether the application has read all that arrived and neither side has closed: nothing on
@@ -373,26 +388,25 @@ impl Sock {
         !follow!(self.0, out_of_order).is_null()
     }
 
-    /// The next hop of the cached route.
+    /// The next hop of the cached route; whether it is that of all connections with this route.
     #[inline(always)]
-    pub(crate) fn next_hop(self, out: &mut RawNextHop) {
+    pub(crate) fn next_hop(self, out: &mut RawNextHop) -> bool {
         *out = RawNextHop {
-            gateway: [0; 16],
             netns: self.netns(),
-            ifindex: 0,
             gateway_family: u32::from(GATEWAY_UNKNOWN),
+            ..RawNextHop::NONE
         };
         let dst = follow!(self.0, dst_cache);
         if dst.is_null() {
-            return;
+            return false;
         }
         let device = follow!(dst, dst_dev);
         if device.is_null() {
-            return;
+            return false;
         }
         out.ifindex = load!(device, dev_ifindex as u32);
         if setting!(may_probe) == 0 {
-            return;
+            return true;
         }
         // An IPv6 socket to a mapped IPv4 peer holds an IPv4 route: ask the addresses.
         if self.is_ipv4() {
@@ -413,6 +427,8 @@ impl Sock {
                 out.gateway_family = u32::from(AF_INET6);
             } else {
                 out.gateway_family = u32::from(GATEWAY_ON_LINK);
+                // A gateway that nothing but this route leads to is a destination of it as well.
+                return !itself;
             }
         } else {
             let flags: u32 = probe(dst, offset!(rt6i_flags));
@@ -423,6 +439,7 @@ impl Sock {
                 out.gateway_family = u32::from(GATEWAY_ON_LINK);
             }
         }
+        true
     }
 
     /// First bytes of the remote address and the family: what a sweep counts samples by.
@@ -661,6 +678,32 @@ pub(crate) fn sampled_in(sampled: *const RawSampled, session: u64) -> u64 {
 pub(crate) fn stream<'a>(stream: *mut RawStream) -> &'a mut RawStream {
     // SAFETY: a value of a map, checked by the verifier; the kernel keeps it in place.
     unsafe { &mut *stream }
+}
+
+/// Where a cached route is kept at hand: the low bits of its number are the same for all. Walks do not
+/// overlap, so nobody else writes it.
+#[inline(always)]
+pub(crate) fn route<'a>(routes: *mut RawRoutes, route: u64) -> &'a mut RawRoute {
+    let slot = (route >> 6 ^ route >> 14) as u32 & setting!(route_mask) & (MAX_ROUTES - 1);
+    // SAFETY: a value of a map, and a place in it; the verifier checks both.
+    unsafe { &mut *routes.cast::<RawRoute>().add(slot as usize) }
+}
+
+/// A number for a next hop, much shorter than itself.
+#[inline(always)]
+pub(crate) fn number(next_hop: &RawNextHop) -> u64 {
+    // SAFETY: sixteen bytes.
+    let (high, low) = unsafe {
+        let gateway = next_hop.gateway.as_ptr().cast::<u64>();
+        (
+            ptr::read_unaligned(gateway),
+            ptr::read_unaligned(gateway.add(1)),
+        )
+    };
+    let link = u64::from(next_hop.netns) << 32 | u64::from(next_hop.ifindex);
+    let mix = |sum: u64, word: u64| (sum ^ word).wrapping_mul(MULTIPLIER).rotate_left(29);
+    let family = u64::from(next_hop.gateway_family);
+    mix(mix(mix(mix(0, high), low), link), family)
 }
 
 /// Adds one to a column. Walks do not overlap, so no other CPU counts at the same time.

@@ -22,6 +22,9 @@ pub const MAX_DESTINATIONS: u32 = 16384;
 /// Connections to which data streams and that a sweep remembers. One that is forgotten is not
 /// counted when it falls silent.
 pub const MAX_STREAMS: u32 = 16384;
+/// Cached routes whose counts a sweep can keep at hand, a power of two. Connections with further ones are
+/// counted by their next hop, which takes longer to find.
+pub const MAX_ROUTES: u32 = 256;
 
 /// Sockets whose holders are looked for in one walk over the open files.
 pub const MAX_WANTED: u32 = 4096;
@@ -191,6 +194,16 @@ pub struct RawNextHop {
 }
 const _: () = assert!(size_of::<RawNextHop>() == 28);
 
+impl RawNextHop {
+    /// Nothing is known.
+    pub const NONE: Self = Self {
+        gateway: [0; 16],
+        netns: 0,
+        ifindex: 0,
+        gateway_family: 0,
+    };
+}
+
 /// Two addresses that connections of another network namespace are between: the key under which a
 /// sweep counts those, since their own next hop does not say through what they leave this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -249,6 +262,51 @@ pub struct RawCounts {
     pub fell_silent: u32,
 }
 const _: () = assert!(size_of::<RawCounts>() == 32);
+
+/// A cached route and what one sweep counted with it: what a next hop is need not be found out for
+/// every connection. Routes of one next hop are few, one for each processor and each path with an MTU of
+/// its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+#[cfg_attr(
+    feature = "user",
+    derive(
+        zerocopy::FromBytes,
+        zerocopy::IntoBytes,
+        zerocopy::Immutable,
+        zerocopy::KnownLayout
+    )
+)]
+pub struct RawRoute {
+    /// The walk that counted, by its session; another walk begins anew.
+    pub session: u64,
+    /// Tells the route from others as long as it lives.
+    pub route: u64,
+    /// See [`RawDestination::next_hop`].
+    pub number: u64,
+    /// Where it leads.
+    pub next_hop: RawNextHop,
+    /// What was counted.
+    pub counts: RawCounts,
+    /// Zero: the size is a multiple of eight.
+    pub reserved: u32,
+}
+const _: () = assert!(size_of::<RawRoute>() == 88);
+
+impl RawRoute {
+    /// No walk has met one.
+    pub const NONE: Self = Self {
+        session: 0,
+        route: 0,
+        number: 0,
+        next_hop: RawNextHop::NONE,
+        counts: RawCounts::ZERO,
+        reserved: 0,
+    };
+}
+
+/// The routes that a sweep has at hand: one value, so that the daemon reads them at once.
+pub type RawRoutes = [RawRoute; MAX_ROUTES as usize];
 
 /// A process that holds a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -312,12 +370,13 @@ impl RawCounts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct RawDestination {
-    /// The next hop.
-    pub next_hop: RawNextHop,
+    /// Stands for the next hop: a short key is found sooner. Should two next hops have the same, they
+    /// share the samples of a destination.
+    pub next_hop: u64,
     /// First 48 bits of an IPv6 address or 24 bits of an IPv4 address, and the family.
     pub prefix: [u8; 8],
 }
-const _: () = assert!(size_of::<RawDestination>() == 36);
+const _: () = assert!(size_of::<RawDestination>() == 16);
 
 /// How many samples of a destination the sweep `session` has sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -402,8 +461,10 @@ pub struct Settings {
     pub stream_jiffies: u32,
     /// And so many bytes have come since the connection began.
     pub stream_bytes: u32,
+    /// Bits of the places at which routes are kept at hand, less than [`MAX_ROUTES`].
+    pub route_mask: u32,
 }
-const _: () = assert!(size_of::<Settings>() == 60);
+const _: () = assert!(size_of::<Settings>() == 64);
 
 macro_rules! offsets {
     ($($(#[$doc:meta])* $name:ident: $width:literal $path:literal $(| $more:literal)*;)*) => {
@@ -591,6 +652,6 @@ mod pod {
             unsafe impl aya::Pod for $ty where $ty: $bound {}
         )*};
     }
-    pod!(zerocopy::FromBytes: super::RawSock, super::RawNextHop, super::RawFlow, super::RawCounts);
+    pod!(zerocopy::FromBytes: super::RawSock, super::RawNextHop, super::RawFlow, super::RawCounts, super::RawRoute);
     pod!(zerocopy::IntoBytes: super::Settings, super::Offsets);
 }

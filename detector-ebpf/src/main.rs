@@ -10,14 +10,14 @@ mod kernel;
 
 use aya_ebpf::{
     macros::{btf_tracepoint, map},
-    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
     programs::BtfTracePointContext,
 };
 use aya_log_ebpf::debug;
 use detector_ebpf::{
     COUNTERS, Column, Counter, KIND_ACTIVE, KIND_CLOSED, KIND_SUSPICIOUS, KIND_TIMEOUT, LOOPBACK,
     MAX_DESTINATIONS, MAX_FLOWS, MAX_NEXT_HOPS, MAX_STREAMS, MAX_WANTED, RING_BYTES, RawCounts,
-    RawDestination, RawFlow, RawNextHop, RawSampled, RawSock, RawStream,
+    RawDestination, RawFlow, RawNextHop, RawRoute, RawRoutes, RawSampled, RawSock, RawStream,
 };
 use kernel::{Connections, FileContext, Files, IterContext, Sock, Vitals, Walk, setting};
 
@@ -30,6 +30,8 @@ static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 static COUNTER: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
 #[map]
 static NEXT_HOPS: HashMap<RawNextHop, RawCounts> = HashMap::with_max_entries(MAX_NEXT_HOPS, 0);
+#[map]
+static ROUTES: Array<RawRoutes> = Array::with_max_entries(1, 0);
 #[map]
 static FLOWS: HashMap<RawFlow, RawCounts> = HashMap::with_max_entries(MAX_FLOWS, 0);
 #[map]
@@ -120,40 +122,136 @@ fn holders(context: *const FileContext) -> i32 {
     0
 }
 
+/// A walk that looks at nothing: what the kernel itself takes to show all connections. Only
+/// measurements load it.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/tcp")]
+#[expect(unsafe_code, reason = "aya-ebpf has no macro for iterators")]
+fn floor(_context: *const IterContext) -> i32 {
+    0
+}
+
 #[inline(always)]
 fn visit(walk: Walk, sock: Sock, elsewhere: bool) -> Option<()> {
-    if sock.is_opening() && u32::from(sock.timeouts()) < setting!(handshake_timeouts) {
+    let opening = sock.is_opening();
+    if opening && u32::from(sock.timeouts()) < setting!(handshake_timeouts) {
         return None;
     }
-    let mut next_hop = RawNextHop {
-        gateway: [0; 16],
-        netns: 0,
-        ifindex: 0,
-        gateway_family: 0,
-    };
-    sock.next_hop(&mut next_hop);
-    if stays_elsewhere(&next_hop) {
-        return None;
-    }
-    if sock.is_opening() {
-        let counts = counts(sock, &next_hop, elsewhere)?;
-        kernel::increment(counts, Column::Handshakes);
-        return Some(());
-    }
+    // First of all: most of it is not in any cache, and the processor fetches it while it goes on.
     let vitals = sock.vitals();
     let now = kernel::jiffies() as u32;
     let place = place(&vitals, now);
-    // Written before it is counted: without room the kernel shows the same socket again.
-    match place {
-        Column::Suspicious => write(walk, sock, KIND_SUSPICIOUS, &next_hop)?,
-        _ if lacks_data(&vitals, now) => write(walk, sock, KIND_SUSPICIOUS, &next_hop)?,
-        Column::Busy | Column::AppLimited => sample(walk, sock, &next_hop)?,
-        _ => {}
+    let shown = if opening {
+        None
+    } else {
+        shown(place, &vitals, now)
+    };
+    let at_hand = if elsewhere {
+        None
+    } else {
+        at_hand(walk, sock, shown)
+    };
+    let counts = match at_hand {
+        Some(counts) => counts,
+        None => show_and_find(walk, sock, shown, elsewhere)?,
+    };
+    if opening {
+        kernel::increment(counts, Column::Handshakes);
+        return Some(());
     }
-    let counts = counts(sock, &next_hop, elsewhere)?;
     kernel::increment(counts, place);
     if let Some(hearing) = hearing(sock, &vitals, now) {
         kernel::increment(counts, hearing);
+    }
+    Some(())
+}
+
+/// As what a connection past the handshake is written out, if at all.
+#[inline(always)]
+fn shown(place: Column, vitals: &Vitals, now: u32) -> Option<u8> {
+    match place {
+        Column::Suspicious => Some(KIND_SUSPICIOUS),
+        _ if lacks_data(vitals, now) => Some(KIND_SUSPICIOUS),
+        Column::Busy | Column::AppLimited => Some(KIND_ACTIVE),
+        _ => None,
+    }
+}
+
+/// Reads a connection's next hop, writes the connection out where that is asked for, and finds the
+/// counts that it belongs to: those of its next hop, or of its addresses where the gateway here is not
+/// known. It is written before it is counted: without room the kernel shows the same socket again.
+#[inline(always)]
+fn show_and_find(
+    walk: Walk,
+    sock: Sock,
+    shown: Option<u8>,
+    elsewhere: bool,
+) -> Option<*mut RawCounts> {
+    let mut next_hop = RawNextHop::NONE;
+    let shared = sock.next_hop(&mut next_hop);
+    if stays_elsewhere(&next_hop) {
+        return None;
+    }
+    let number = kernel::number(&next_hop);
+    match shown {
+        Some(KIND_SUSPICIOUS) => write(walk, sock, KIND_SUSPICIOUS, &next_hop)?,
+        Some(_) => sample(walk, sock, number, &next_hop)?,
+        None => {}
+    }
+    let told = setting!(may_probe) != 0 || next_hop.ifindex == LOOPBACK;
+    if told && !elsewhere {
+        let counts = entry(&NEXT_HOPS, &next_hop, Counter::NextHopsFull)?;
+        if shared {
+            keep_at_hand(walk, sock, number, &next_hop);
+        }
+        return Some(counts);
+    }
+    let mut flow = RawFlow {
+        local: [0; 16],
+        remote: [0; 16],
+        next_hop,
+        reserved: 0,
+    };
+    sock.addresses(&mut flow.local, &mut flow.remote);
+    entry(&FLOWS, &flow, Counter::FlowsFull)
+}
+
+/// The counts of a cached route that this walk has met before, unless another one is kept in its place
+/// or the connection is to be written out.
+#[inline(always)]
+fn at_hand(walk: Walk, sock: Sock, shown: Option<u8>) -> Option<*mut RawCounts> {
+    if shown == Some(KIND_SUSPICIOUS) {
+        return None;
+    }
+    let itself = sock.route()?;
+    let route = kernel::route(ROUTES.get_ptr_mut(0)?, itself);
+    if route.session != walk.session() || route.route != itself {
+        return None;
+    }
+    if shown.is_some() {
+        let destination = destination(sock, route.number);
+        if samples(walk, &destination) < u64::from(setting!(samples_per_destination)) {
+            return None;
+        }
+    }
+    Some(&raw mut route.counts)
+}
+
+/// Has the route of this connection at hand from here on, unless another one is kept in its place.
+/// Should it go while the walk lasts, and another route come where it was, the rest of the walk counts
+/// that one's connections here; those that are written out read their next hop themselves.
+#[inline(always)]
+fn keep_at_hand(walk: Walk, sock: Sock, number: u64, next_hop: &RawNextHop) -> Option<()> {
+    let itself = sock.route()?;
+    let route = kernel::route(ROUTES.get_ptr_mut(0)?, itself);
+    if route.session != walk.session() {
+        *route = RawRoute {
+            session: walk.session(),
+            route: itself,
+            number,
+            next_hop: *next_hop,
+            ..RawRoute::NONE
+        };
     }
     Some(())
 }
@@ -290,30 +388,36 @@ fn is_after(one: u32, other: u32) -> bool {
 
 /// Writes one of the connections at work, as long as the destination has not had its share.
 #[inline(always)]
-fn sample(walk: Walk, sock: Sock, next_hop: &RawNextHop) -> Option<()> {
-    let destination = RawDestination {
-        next_hop: *next_hop,
-        prefix: sock.prefix(),
-    };
-    let session = walk.session();
-    let sent = match SAMPLED.get_ptr(destination) {
-        Some(sampled) => kernel::sampled_in(sampled, session),
-        None => 0,
-    };
+fn sample(walk: Walk, sock: Sock, number: u64, next_hop: &RawNextHop) -> Option<()> {
+    let destination = destination(sock, number);
+    let sent = samples(walk, &destination);
     if sent >= u64::from(setting!(samples_per_destination)) {
         return Some(());
     }
     write(walk, sock, KIND_ACTIVE, next_hop)?;
     // Losing this entry costs a further sample, nothing else.
-    let _ = SAMPLED.insert(
-        destination,
-        RawSampled {
-            session,
-            count: sent + 1,
-        },
-        0,
-    );
+    let sampled = RawSampled {
+        session: walk.session(),
+        count: sent + 1,
+    };
+    let _ = SAMPLED.insert(destination, sampled, 0);
     Some(())
+}
+
+#[inline(always)]
+fn destination(sock: Sock, number: u64) -> RawDestination {
+    RawDestination {
+        next_hop: number,
+        prefix: sock.prefix(),
+    }
+}
+
+/// How many of a destination this walk has written.
+#[inline(always)]
+fn samples(walk: Walk, destination: &RawDestination) -> u64 {
+    SAMPLED
+        .get_ptr(destination)
+        .map_or(0, |sampled| kernel::sampled_in(sampled, walk.session()))
 }
 
 #[inline(always)]
@@ -321,24 +425,6 @@ fn write(walk: Walk, sock: Sock, kind: u8, next_hop: &RawNextHop) -> Option<()> 
     let record = SCRATCH.get_ptr_mut(0)?;
     sock.describe(kind, next_hop, record);
     walk.write(record).then_some(())
-}
-
-/// The counts that a connection belongs to: those of its next hop, or of its addresses where the gateway
-/// here is not known.
-#[inline(always)]
-fn counts(sock: Sock, next_hop: &RawNextHop, elsewhere: bool) -> Option<*mut RawCounts> {
-    let told = setting!(may_probe) != 0 || next_hop.ifindex == LOOPBACK;
-    if told && !elsewhere {
-        return entry(&NEXT_HOPS, next_hop, Counter::NextHopsFull);
-    }
-    let mut flow = RawFlow {
-        local: [0; 16],
-        remote: [0; 16],
-        next_hop: *next_hop,
-        reserved: 0,
-    };
-    sock.addresses(&mut flow.local, &mut flow.remote);
-    entry(&FLOWS, &flow, Counter::FlowsFull)
 }
 
 #[inline(always)]
@@ -355,12 +441,7 @@ fn entry<K>(map: &HashMap<K, RawCounts>, key: &K, full: Counter) -> Option<*mut 
 
 #[inline(always)]
 fn emit(sock: Sock, kind: u8, head_len: u32, err: i32) -> Option<()> {
-    let mut next_hop = RawNextHop {
-        gateway: [0; 16],
-        netns: 0,
-        ifindex: 0,
-        gateway_family: 0,
-    };
+    let mut next_hop = RawNextHop::NONE;
     sock.next_hop(&mut next_hop);
     let other = next_hop.netns != setting!(netns);
     if other && (setting!(other_netns) == 0 || stays_elsewhere(&next_hop)) {

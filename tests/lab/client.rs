@@ -115,6 +115,13 @@ pub(crate) fn start(plan: &Plan, counters: &Arc<Counters>) {
                 }));
             }
         }
+        Load::Resting(count) => {
+            for (_, peer) in each(count) {
+                tokio::spawn(forever(Arc::clone(&shared), move |shared| {
+                    rest(shared, peer)
+                }));
+            }
+        }
         Load::SlowReaders(count) | Load::Overfed(count) | Load::Tarpits(count) => {
             for (_, peer) in each(count) {
                 tokio::spawn(forever(Arc::clone(&shared), move |shared| {
@@ -197,6 +204,14 @@ async fn report(shared: Arc<Shared>, peer: SocketAddr, first: Duration) -> io::R
         stream.write_all(&[b'!'; 20]).await?;
         add(&shared.counters.messages);
     }
+}
+
+async fn rest(shared: Arc<Shared>, peer: SocketAddr) -> io::Result<()> {
+    let mut stream = shared.connect(peer).await?;
+    stream.write_all(&[b'!'; 20]).await?;
+    add(&shared.counters.messages);
+    // Until the peer closes.
+    stream.read_exact(&mut [0; 1]).await.map(drop)
 }
 
 /// Reads until the peer closes.

@@ -430,13 +430,14 @@ impl Drop for Daemon {
 /// The thread that has started a program, for as long as the program is to run: the kernel takes
 /// the end of that thread for the end of the parent.
 #[derive(Debug)]
-struct Starter {
+pub struct Starter {
     stay: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<Result<()>>>,
 }
 
 impl Starter {
-    fn start(inside: &Namespace, mut command: Command) -> Result<(io::Result<Child>, Self)> {
+    /// Starts a program on a thread of its own inside.
+    pub fn start(inside: &Namespace, mut command: Command) -> Result<(io::Result<Child>, Self)> {
         let (started, is_started) = mpsc::channel();
         let (stay, go) = mpsc::channel();
         let thread = inside.spawn("lab-starter", move || {

@@ -18,6 +18,7 @@ use std::{
     io::Write,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream},
     ops::Range,
+    path::Path,
     process::{self, Command},
     sync::atomic::{AtomicU16, Ordering},
     thread,
@@ -407,6 +408,12 @@ const NO_WAITING: &[(&str, &str)] = &[
     ("ipv4/conf/default/rp_filter", "0"),
 ];
 
+/// A namespace's children get tables of connections of their own, of this size, from 6.1 on
+/// (`tcp_set_hashinfo`, `net/ipv4/tcp_ipv4.c`); before that all namespaces share one, and a walk passes
+/// the connections of all.
+const TABLE: &str = "/proc/sys/net/ipv4/tcp_child_ehash_entries";
+const TABLE_SIZE: &str = "262144";
+
 /// The names in `/run/netns`; dropped, they are removed. The links between them go with the
 /// routers: each pair has one end there, and nothing else lives in a router.
 #[derive(Debug)]
@@ -425,9 +432,17 @@ impl Names {
         let (host, net) = (names.host(), names.net());
         leftovers::remove();
         let mut batch = String::new();
-        for name in names.all() {
+        for name in names.all().filter(|name| *name != host) {
             batch += &format!("netns add {name}\n");
         }
+        feed(Command::new("ip").args(["-batch", "-"]), &batch)?;
+        let around = Namespace::open(&net)?;
+        if Path::new(TABLE).exists() {
+            around.sysctl(&[("ipv4/tcp_child_ehash_entries", TABLE_SIZE)])?;
+        }
+        // Made from inside: its table of connections is its own, as on a host of its own.
+        around.ip(&format!("netns add {host}\n"))?;
+        let mut batch = String::new();
         for index in 0..upstreams {
             let (router, wan) = (names.router(index), index + 1);
             // One segment, one packet, as on a real wire: a loss of packets is a loss of segments.

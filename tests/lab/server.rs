@@ -65,7 +65,7 @@ pub(crate) const EXCHANGE_HEAD: u64 = 8;
 /// Data of a full segment: over IPv4, of 1500 bytes, with timestamps.
 const FULL_SEGMENT: usize = 1448;
 /// Connections that nobody has accepted yet, or ever will. The namespace may allow fewer.
-pub(crate) const BACKLOG: u32 = 30_000;
+pub(crate) const BACKLOG: u32 = 300_000;
 /// Nothing that a client does takes longer; what does is a client that vanished.
 const PATIENCE: Duration = Duration::from_secs(1200);
 

@@ -55,6 +55,8 @@ pub enum Load {
     /// Connections that say a little once a second and expect no answer, as those that carry logs
     /// do. The peers need no descriptor for them.
     Reports(u16),
+    /// Connections that said a little and are quiet since; the peers need no descriptor for them.
+    Resting(u16),
     /// Connections whose peer does not read: we write until nothing goes any more.
     SlowReaders(u16),
     /// Connections to which a stream flows that never ends (IPv4).
@@ -103,7 +105,7 @@ impl Load {
             Self::LongPoll(_) => server::MUTE,
             Self::Downloads(_) | Self::BothWays(_) => server::STREAM,
             Self::Replies(_) => server::REPLY,
-            Self::Reports(_) | Self::SlowReaders(_) => server::DEAF,
+            Self::Reports(_) | Self::Resting(_) | Self::SlowReaders(_) => server::DEAF,
             Self::Farewell { .. } => server::DISCARD,
             Self::Overfed(_) => server::SATED,
             Self::Tarpits(_) => server::TARPIT,

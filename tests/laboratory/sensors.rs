@@ -8,20 +8,20 @@ use std::{
     fs::File,
     io::{ErrorKind, Read as _, Write as _},
     net::TcpStream,
+    ops::{Deref, DerefMut},
     thread,
     time::{Duration, Instant},
 };
 
-use aya::maps::{MapData, RingBuf};
 use detector::{
     model::{Counts, Input, Origin, Sample, Sweep},
     sense::{
         decode, doctor,
         programs::{Programs, Sizes},
-        sweep::{Seen, Sweeper},
+        sweep::Seen,
     },
 };
-use detector_ebpf::{Offsets, Settings};
+use detector_ebpf::{MAX_ROUTES, Offsets, Settings};
 use lab::{Direction, Family, Fault, Load, server};
 
 use crate::world::{SOON, World, all_quiet, it_works, root};
@@ -29,12 +29,21 @@ use crate::world::{SOON, World, all_quiet, it_works, root};
 /// From sweep to sweep.
 const PACE: Duration = Duration::from_millis(500);
 
-/// The programs, loaded.
-pub(crate) struct Sensors {
-    pub(crate) programs: Programs,
-    pub(crate) events: RingBuf<MapData>,
-    sweeper: Sweeper,
-    hz: u64,
+/// The programs, loaded; what fails ends the test.
+pub(crate) struct Sensors(lab::sensors::Sensors);
+
+impl Deref for Sensors {
+    type Target = lab::sensors::Sensors;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl DerefMut for Sensors {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.0
+    }
 }
 
 impl Sensors {
@@ -47,54 +56,31 @@ impl Sensors {
     #[track_caller]
     pub(crate) fn load_with(world: &World, sizes: &Sizes) -> Self {
         // Other laboratories are none of their business.
-        Self::load_seeing(world, sizes, |_| 0)
+        Self::load_set(world, sizes, |settings| settings.other_netns = 0)
     }
 
     /// With maps of some size; they see all that this kernel lets them see.
     #[track_caller]
     pub(crate) fn load_seeing_all(world: &World, sizes: &Sizes) -> Self {
-        Self::load_seeing(world, sizes, |others| others)
+        Self::load_set(world, sizes, |_| {})
     }
 
     #[track_caller]
-    fn load_seeing(world: &World, sizes: &Sizes, others: impl Fn(u32) -> u32) -> Self {
-        let load = || {
-            let host = doctor::inspect()?;
-            let settings = Settings {
-                netns: u32::try_from(world.lab.host.inode()?)?,
-                other_netns: others(host.settings.other_netns),
-                ..host.settings
-            };
-            let (programs, outlets, _) =
-                Programs::load(&host.offsets, &settings, sizes, 0, &mut |_, _| {})?;
-            let sweeper = Sweeper::new(outlets.next_hops, outlets.flows, host.hz);
-            anyhow::Ok(Self {
-                programs,
-                events: outlets.events,
-                sweeper,
-                hz: host.hz,
-            })
-        };
-        it_works(load())
+    fn load_set(world: &World, sizes: &Sizes, change: impl FnOnce(&mut Settings)) -> Self {
+        let sensors = lab::sensors::Sensors::load(&world.lab.host, sizes, change);
+        Self(it_works(sensors))
     }
 
     /// One sweep over the connections of the host.
     #[track_caller]
     pub(crate) fn sweep(&mut self, world: &World) -> Sweep {
-        let walk = world.lab.host.run(|| self.programs.open_sweep());
-        let read = walk.and_then(|walk| self.sweeper.read(walk?, None));
-        it_works(read).0.sweep
+        it_works(self.0.sweep(&world.lab.host)).0.sweep
     }
 
     /// One sweep over the connections of the host, and those of all others.
     #[track_caller]
     pub(crate) fn sweep_all(&mut self, world: &World) -> Seen {
-        let walks = world
-            .lab
-            .host
-            .run(|| anyhow::Ok((self.programs.open_sweep()?, self.programs.open_others()?)));
-        let (own, others) = it_works(walks.and_then(|walks| walks));
-        it_works(self.sweeper.read(own, Some(others))).0
+        it_works(self.0.sweep_all(&world.lab.host)).0
     }
 
     /// Sweeps for `time`, or until `done`.
@@ -394,12 +380,11 @@ fn a_connection_that_ends_in_trouble_is_the_one_that_the_walk_has_shown() {
     let error = stream.read(&mut [0; 1]).expect_err("nothing comes back");
     assert_eq!(error.kind(), ErrorKind::TimedOut);
     drop(stream);
+    let hz = sensors.hz;
     let end = Instant::now() + SOON;
     loop {
         while let Some(record) = sensors.events.next() {
-            if let Input::Closed(id) =
-                it_works(decode::event(&record, sensors.hz).map_err(Into::into))
-            {
+            if let Input::Closed(id) = it_works(decode::event(&record, hz).map_err(Into::into)) {
                 assert_eq!(id, shown);
                 return;
             }
@@ -417,23 +402,14 @@ fn a_walk_over_others_that_breaks_off_costs_nothing_of_ones_own() {
         return;
     };
     world.traffic(0, 0..20, Load::STEADY);
-    let host = it_works(doctor::inspect());
-    let settings = Settings {
-        netns: it_works(world.lab.host.inode()) as u32,
-        may_probe: 0,
-        ..host.settings
-    };
-    let sizes = Sizes::default();
-    let loaded = Programs::load(&host.offsets, &settings, &sizes, 0, &mut |_, _| {});
-    let (mut programs, outlets, _) = it_works(loaded);
-    let mut sweeper = Sweeper::new(outlets.next_hops, outlets.flows, host.hz);
+    let mut sensors = Sensors::load_set(&world, &Sizes::default(), |settings| {
+        settings.may_probe = 0;
+    });
     let end = Instant::now() + SOON;
     loop {
-        let own = world.lab.host.run(|| programs.open_sweep());
         // A folder cannot be read.
         let others = it_works(File::open("/").map_err(Into::into));
-        let read = own.and_then(|own| sweeper.read(own?, Some(others)));
-        let (seen, _) = it_works(read);
+        let (seen, _) = it_works(sensors.sweep_with(&world.lab.host, Some(others)));
         let counted = seen.flows.iter().map(|(_, it)| it.established());
         if counted.sum::<u32>() == 20 {
             return;
@@ -444,6 +420,39 @@ fn a_walk_over_others_that_breaks_off_costs_nothing_of_ones_own() {
             seen.flows
         );
         thread::sleep(PACE);
+    }
+}
+
+/// What is at hand saves time and changes no sum, also where all but one route find the place taken.
+/// Connections at rest are counted and not written.
+#[test]
+fn connections_are_counted_the_same_with_and_without_their_routes_at_hand() {
+    let Some(mut world) = World::new(3) else {
+        return;
+    };
+    for upstream in 0..3 {
+        world.traffic(upstream, 0..20, Load::Resting(60));
+    }
+    for mask in [MAX_ROUTES - 1, 0] {
+        let mut sensors = Sensors::load_set(&world, &Sizes::default(), |settings| {
+            settings.other_netns = 0;
+            settings.route_mask = mask;
+        });
+        let mut look = || {
+            let sweep = sensors.sweep(&world);
+            let counts = sweep.counts.into_values();
+            let sums: Vec<_> = counts.map(|it| it.established()).collect();
+            (sums, sweep.samples.len())
+        };
+        let end = Instant::now() + SOON;
+        while look() != (vec![60; 3], 0) {
+            assert!(Instant::now() < end, "mask {mask}: {:?}", look());
+            thread::sleep(PACE);
+        }
+        // Nothing of one sweep is left in the next.
+        for _ in 0..3 {
+            assert_eq!(look(), (vec![60; 3], 0), "mask {mask}");
+        }
     }
 }
 

@@ -79,7 +79,7 @@ fn open_programs(hz: u64, state_dir: &Path) -> anyhow::Result<Opened> {
     if log_level > 0 {
         forward_kernel_log(&mut programs)?;
     }
-    let sweeper = Sweeper::new(outlets.next_hops, outlets.flows, hz);
+    let sweeper = Sweeper::new(outlets.tables, hz);
     Ok(Opened {
         sensors: Sensors {
             programs: Some(programs),

@@ -9,11 +9,13 @@ use aya::{
     programs::{BtfTracePoint, Iter, ProgramError},
 };
 use detector_ebpf::{
-    Counter, MAX_DESTINATIONS, MAX_FLOWS, MAX_NEXT_HOPS, MAX_STREAMS, Offsets, RING_BYTES,
-    RawCounts, RawFlow, RawNextHop, Settings,
+    Counter, MAX_DESTINATIONS, MAX_FLOWS, MAX_NEXT_HOPS, MAX_STREAMS, Offsets, RING_BYTES, Settings,
 };
 
-use super::{Check, sweep::empty};
+use super::{
+    Check,
+    sweep::{Tables, empty},
+};
 
 /// The kernel programs, built by `cargo xtask build`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tcpstall.bpf.o"));
@@ -85,10 +87,8 @@ pub struct Programs {
 pub struct Outlets {
     /// Events.
     pub events: RingBuf<MapData>,
-    /// What the sweep counted at next hops.
-    pub next_hops: HashMap<MapData, RawNextHop, RawCounts>,
-    /// What it counted between addresses of other network namespaces.
-    pub flows: HashMap<MapData, RawFlow, RawCounts>,
+    /// What the sweep counts.
+    pub tables: Tables,
 }
 
 impl Programs {
@@ -134,8 +134,11 @@ impl Programs {
         };
         let outlets = Outlets {
             events: take("EVENTS")?.try_into()?,
-            next_hops: take("NEXT_HOPS")?.try_into()?,
-            flows: take("FLOWS")?.try_into()?,
+            tables: Tables {
+                next_hops: take("NEXT_HOPS")?.try_into()?,
+                routes: take("ROUTES")?.try_into()?,
+                flows: take("FLOWS")?.try_into()?,
+            },
         };
         let counters = take("COUNTER")?.try_into()?;
         let wanted = take("WANTED")?.try_into()?;
@@ -172,7 +175,7 @@ impl Programs {
     /// # Errors
     /// When the kernel refuses.
     pub fn open_sweep(&mut self) -> anyhow::Result<File> {
-        self.open("sweep")
+        open(&mut self.ebpf, "sweep")
     }
 
     /// Whether connections of other network namespaces can be seen.
@@ -185,7 +188,7 @@ impl Programs {
     /// # Errors
     /// When the kernel refuses.
     pub fn open_others(&mut self) -> anyhow::Result<File> {
-        self.open(OTHERS.0)
+        open(&mut self.ebpf, OTHERS.0)
     }
 
     /// Opens a walk over the open files of all processes, for the holders of sockets with these
@@ -198,13 +201,7 @@ impl Programs {
         for inode in inodes {
             self.wanted.insert(inode, 1, 0)?;
         }
-        self.open(HOLDERS.0)
-    }
-
-    fn open(&mut self, name: &str) -> anyhow::Result<File> {
-        let walk: &mut Iter = program(&mut self.ebpf, name)?;
-        let link = walk.attach()?;
-        Ok(walk.take_link(link)?.into_file()?)
+        open(&mut self.ebpf, HOLDERS.0)
     }
 
     /// Sum of a counter over the processors.
@@ -213,6 +210,36 @@ impl Programs {
             .get(&(counter as u32), 0)
             .map_or(0, |values| values.iter().sum())
     }
+}
+
+/// A walk over all connections that looks at nothing: no sweep can cost less. For measurements.
+pub struct Floor(Ebpf);
+
+impl Floor {
+    /// Loads it.
+    ///
+    /// # Errors
+    /// What the kernel refuses.
+    pub fn load() -> anyhow::Result<Self> {
+        let btf = AyaBtf::from_sys_fs()?;
+        let mut ebpf = EbpfLoader::new().btf(None).load(OBJECT)?;
+        load_walk(&mut ebpf, "floor", "tcp", &btf, &mut |_, _| {})?;
+        Ok(Self(ebpf))
+    }
+
+    /// Opens it for the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn open(&mut self) -> anyhow::Result<File> {
+        open(&mut self.0, "floor")
+    }
+}
+
+fn open(ebpf: &mut Ebpf, name: &str) -> anyhow::Result<File> {
+    let walk: &mut Iter = program(ebpf, name)?;
+    let link = walk.attach()?;
+    Ok(walk.take_link(link)?.into_file()?)
 }
 
 fn load_walk(

@@ -1,6 +1,6 @@
 //! PURE. What the kernel programs are told: what to write, and what to count as what.
 
-use detector_ebpf::Settings;
+use detector_ebpf::{MAX_ROUTES, Settings};
 
 use crate::model::NetnsId;
 
@@ -59,6 +59,7 @@ pub fn of(netns: NetnsId, hz: u64, abilities: Abilities) -> Settings {
         silent_until_jiffies: jiffies(SILENT_UNTIL),
         stream_jiffies: jiffies(STREAM),
         stream_bytes: STREAM_BYTES,
+        route_mask: MAX_ROUTES - 1,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The walks over all connections: reads them to their ends, and says what that cost.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, Read as _},
     time::Duration,
@@ -9,14 +10,14 @@ use std::{
 use anyhow::Context as _;
 use aya::{
     Pod,
-    maps::{HashMap, MapData},
+    maps::{Array, HashMap, MapData},
 };
-use detector_ebpf::{RawCounts, RawFlow, RawNextHop};
+use detector_ebpf::{MAX_ROUTES, RawCounts, RawFlow, RawNextHop, RawRoute, RawRoutes};
 
 use super::{decode, uplinks::Flow};
 use crate::{
     clock,
-    model::{Counts, Sweep},
+    model::{Counts, NextHop, Sweep},
 };
 
 /// What a walk cost.
@@ -37,27 +38,33 @@ pub struct Seen {
     pub flows: Vec<(Flow, Counts)>,
 }
 
+/// The maps in which walks count.
+pub struct Tables {
+    /// By next hop.
+    pub next_hops: HashMap<MapData, RawNextHop, RawCounts>,
+    /// By cached route, as far as there is room.
+    pub routes: Array<MapData, RawRoutes>,
+    /// Between addresses of other network namespaces.
+    pub flows: HashMap<MapData, RawFlow, RawCounts>,
+}
+
 /// Reads walks.
 pub struct Sweeper {
-    next_hops: HashMap<MapData, RawNextHop, RawCounts>,
-    flows: HashMap<MapData, RawFlow, RawCounts>,
+    tables: Tables,
     hz: u64,
     buffer: Vec<u8>,
 }
 
+/// No route is at hand.
+static NO_ROUTES: &RawRoutes = &[RawRoute::NONE; MAX_ROUTES as usize];
 /// A buffer that a storm has made larger than this is given back.
 const KEEP: usize = 1 << 20;
 
 impl Sweeper {
-    /// Takes the maps in which walks count.
-    pub fn new(
-        next_hops: HashMap<MapData, RawNextHop, RawCounts>,
-        flows: HashMap<MapData, RawFlow, RawCounts>,
-        hz: u64,
-    ) -> Self {
+    /// With `hz` jiffies a second.
+    pub fn new(tables: Tables, hz: u64) -> Self {
         Self {
-            next_hops,
-            flows,
+            tables,
             hz,
             buffer: Vec::new(),
         }
@@ -70,11 +77,14 @@ impl Sweeper {
     /// When the kernel stops in the middle; the next walk is a new chance.
     pub fn read(&mut self, own: File, others: Option<File>) -> anyhow::Result<(Seen, Cost)> {
         let (cpu, wall) = (clock::thread_cpu(), clock::now());
-        empty(&mut self.next_hops)?;
-        empty(&mut self.flows)?;
+        empty(&mut self.tables.next_hops)?;
+        empty(&mut self.tables.flows)?;
         self.buffer.clear();
         self.buffer.shrink_to(KEEP);
-        to_the_end(own, &mut self.buffer).context("the walk over the connections broke off")?;
+        let walked = to_the_end(own, &mut self.buffer);
+        // Also of a walk that broke off, or the next would find what its routes have counted.
+        let counts = self.counts()?;
+        walked.context("the walk over the connections broke off")?;
         let ours = self.buffer.len();
         let mut seen = Seen {
             flows: self.flows()?,
@@ -90,12 +100,7 @@ impl Sweeper {
             }
         }
         seen.sweep.samples = decode::records(&self.buffer, self.hz)?;
-        for entry in self.next_hops.iter() {
-            let (hop, counts) = entry?;
-            let hop = decode::next_hop(&hop);
-            let sum = seen.sweep.counts.entry(hop).or_default();
-            sum.add(&decode::counts(&counts));
-        }
+        seen.sweep.counts = counts;
         let cost = Cost {
             cpu: clock::thread_cpu() - cpu,
             wall: clock::now().since(wall),
@@ -103,22 +108,43 @@ impl Sweeper {
         Ok((seen, cost))
     }
 
+    /// What the walk over our own has counted at next hops.
+    fn counts(&mut self) -> anyhow::Result<BTreeMap<Option<NextHop>, Counts>> {
+        let mut sums: BTreeMap<_, Counts> = BTreeMap::new();
+        let mut add = |hop: &RawNextHop, counts: &RawCounts| {
+            let sum = sums.entry(decode::next_hop(hop)).or_default();
+            sum.add(&decode::counts(counts));
+        };
+        for entry in self.tables.next_hops.iter() {
+            let (hop, counts) = entry?;
+            add(&hop, &counts);
+        }
+        let routes = self.tables.routes.get(&0, 0)?;
+        let used = routes.iter().filter(|it| it.counts != RawCounts::ZERO);
+        used.for_each(|it| add(&it.next_hop, &it.counts));
+        self.tables.routes.set(0, NO_ROUTES, 0)?;
+        Ok(sums)
+    }
+
     /// What a walk has counted between addresses, for the next walk to begin anew: that over others
     /// counts them, and that over our own where gateways cannot be read.
     fn flows(&mut self) -> anyhow::Result<Vec<(Flow, Counts)>> {
-        let entries: Result<Vec<_>, _> = self.flows.iter().collect();
+        let entries: Result<Vec<_>, _> = self.tables.flows.iter().collect();
         let flows = entries?
             .into_iter()
             .map(|(flow, counts)| (decode::flow(&flow), decode::counts(&counts)));
         let flows = flows.collect();
-        empty(&mut self.flows)?;
+        empty(&mut self.tables.flows)?;
         Ok(flows)
     }
 }
 
 /// Reads a walk to its end. After a million objects without a word the kernel takes a breath
 /// (`MAX_ITER_OBJECTS`, `kernel/bpf/bpf_iter.c`) and goes on where it was.
-fn to_the_end(mut walk: File, buffer: &mut Vec<u8>) -> io::Result<()> {
+///
+/// # Errors
+/// When the kernel stops in the middle.
+pub fn to_the_end(mut walk: File, buffer: &mut Vec<u8>) -> io::Result<()> {
     loop {
         match walk.read_to_end(buffer) {
             Ok(_) => return Ok(()),
