@@ -1,17 +1,40 @@
 //! From the fault to the verdict: three upstreams with twenty destinations each, one breaks.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use lab::{Daemon, Direction, Fault, Lab, Load, Traffic, signal, status::Status};
+use detector::{
+    clock,
+    model::{ConnectionId, Input},
+    sense::{decode, programs::Sizes},
+    time::Time,
+};
+use lab::{Daemon, Direction, Fault, Lab, Load, Traffic, sensors::Sensors, signal, status::Status};
 
-use crate::report::{Times, heading, machine, progress, progress_done, verdict};
+use crate::{
+    checks::Check,
+    picture::{Panel, panels},
+    report::{Sheet, Times, docs, heading, machine, progress, progress_done},
+};
 
+/// Where the figures are written.
+const PART: &str = "<!-- generated: cargo xtask bench detect --write -->";
 /// What is promised.
 const MEDIAN: Duration = Duration::from_secs(2);
 const WORST: Duration = Duration::from_secs(3);
 const RECOVERY: Duration = Duration::from_secs(15);
+/// And so many times the moment when three connections have timed out twice, which ordinary loss does
+/// not explain: the earliest moment that a rule by timeouts alone could name.
+const TO_FLOOR: f64 = 1.5;
+const KNOWING: usize = 3;
+const TIMEOUTS: u8 = 2;
+
+/// Seconds that are drawn.
+const DRAWN: f64 = 8.0;
 
 /// From look to look.
 const POLL: Duration = Duration::from_millis(20);
@@ -26,15 +49,19 @@ pub(crate) struct Options {
     /// How often it breaks
     #[arg(long, default_value_t = 20)]
     runs: u32,
-    /// What breaks
-    #[arg(long, value_enum, default_value_t = Kind::Blackhole)]
-    fault: Kind,
+    /// What breaks, one measurement for each
+    #[arg(long, value_enum, value_delimiter = ',',
+        default_values_t = [Kind::Blackhole, Kind::Mtu, Kind::Neighbour, Kind::Local])]
+    fault: Vec<Kind>,
     /// Seconds from the verdict to the repair
-    #[arg(long, default_value_t = 3.0)]
+    #[arg(long, default_value_t = 6.0)]
     hold: f64,
     /// A new daemon for every run, without a past
     #[arg(long)]
     fresh: bool,
+    /// Write the figures into docs/performance.md
+    #[arg(long)]
+    write: bool,
 }
 
 /// What breaks, by the cause that is to be named.
@@ -81,6 +108,11 @@ struct Results {
     failing: Times,
     named: Times,
     recovered: Times,
+    /// When it could have been known.
+    floor: Times,
+    /// What other monitors took, where they said anything.
+    ping: Times,
+    connect: Times,
     /// Looks at which another upstream was blamed.
     wrong: u32,
     /// What other causes were given first.
@@ -89,11 +121,35 @@ struct Results {
 
 /// Measures; whether the limits are met.
 pub(crate) fn run(options: &Options) -> Result<bool> {
+    let mut sheet = Sheet::default();
+    sheet.line(&format!(
+        "detect: {} runs, 3 upstreams, 20 destinations each; {}",
+        options.runs,
+        machine()
+    ));
+    let mut drawn = Vec::new();
+    for &kind in &options.fault {
+        let results = measure(options, kind)?;
+        report(&mut sheet, kind, &results);
+        drawn.push(panel(kind, &results));
+    }
+    if options.write {
+        panels(&docs().join("performance-detect.svg"), &drawn)?;
+    }
+    sheet.finish(PART, options.write)
+}
+
+fn measure(options: &Options, kind: Kind) -> Result<Results> {
     let lab = Lab::start(3)?;
     let traffic = (0..lab.upstreams.len())
-        .map(|upstream| lab.traffic(upstream, 0..20, options.fault.load()))
+        .map(|upstream| lab.traffic(upstream, 0..20, kind.load()))
         .collect::<Result<Vec<_>>>()?;
     let mut daemon = Daemon::start(&lab)?;
+    let mut rivals = Rivals {
+        sensors: Sensors::load(&lab.host, &Sizes::default(), |it| it.other_netns = 0)?,
+        ping: Check::ping(&lab, BROKEN)?,
+        connect: Check::connect(&lab, BROKEN)?,
+    };
     let mut results = Results::default();
     for number in 1..=options.runs {
         progress(&format!(
@@ -107,11 +163,45 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         calm(&lab, &daemon, &traffic)?;
         // Not in step with the detector's own clock.
         signal::sleep(Duration::from_millis(u64::from(number) * 377 % 2000))?;
-        one(&lab, &daemon, options, number, &mut results)
-            .with_context(|| format!("run {number}; the detector said\n{}", daemon.log()))?;
+        one(
+            &lab,
+            &daemon,
+            &mut rivals,
+            (options, kind),
+            number,
+            &mut results,
+        )
+        .with_context(|| format!("run {number}; the detector said\n{}", daemon.log()))?;
     }
     progress_done();
-    Ok(report(options, &results))
+    Ok(results)
+}
+
+/// What runs beside the daemon.
+struct Rivals {
+    sensors: Sensors,
+    ping: Check,
+    connect: Check,
+}
+
+impl Rivals {
+    /// When, after `begin`, so many connections had timed out twice; what is announced is read to its
+    /// end.
+    fn floor(&mut self, begin: Time) -> Option<Duration> {
+        let hz = self.sensors.hz;
+        let mut first: BTreeMap<ConnectionId, Time> = BTreeMap::new();
+        while let Some(record) = self.sensors.events.next() {
+            if let Ok(Input::Timeout(sample)) = decode::event(&record, hz)
+                && sample.timeouts >= TIMEOUTS
+                && sample.at > begin
+            {
+                first.entry(sample.id).or_insert(sample.at);
+            }
+        }
+        let mut times: Vec<_> = first.into_values().collect();
+        times.sort_unstable();
+        times.get(KNOWING - 1).map(|at| at.since(begin))
+    }
 }
 
 /// Waits until every upstream is ok and nothing hangs any more.
@@ -132,23 +222,27 @@ fn calm(lab: &Lab, daemon: &Daemon, traffic: &[Traffic]) -> Result<()> {
 fn one(
     lab: &Lab,
     daemon: &Daemon,
-    options: &Options,
+    rivals: &mut Rivals,
+    (options, kind): (&Options, Kind),
     number: u32,
     results: &mut Results,
 ) -> Result<()> {
     let name = lab.upstreams[BROKEN].name;
     let mut failing = None;
     let mut detour = String::new();
-    let broken = lab.break_(BROKEN, options.fault.fault())?;
+    // What was announced before is of no interest.
+    rivals.floor(clock::now());
+    let broken = lab.break_(BROKEN, kind.fault())?;
+    let broken_at = clock::now().before(broken.elapsed());
     let named = look(daemon, name, broken, &mut results.wrong, |status, age| {
         if status.state_of(name) == "failing" {
             failing.get_or_insert(age);
             let cause = status.cause_of(name).unwrap_or("none");
-            if cause != options.fault.cause() {
+            if cause != kind.cause() {
                 detour = cause.to_owned();
             }
         }
-        status.is_failing(name, options.fault.cause())
+        status.is_failing(name, kind.cause())
     })
     .context("the fault was not named")?;
     results.failing.add(failing.unwrap_or(named));
@@ -163,6 +257,17 @@ fn one(
         Duration::from_secs_f64(options.hold),
         &mut results.wrong,
     )?;
+    if let Some(floor) = rivals.floor(broken_at) {
+        results.floor.add(floor);
+    }
+    for (check, times) in [
+        (&rivals.ping, &mut results.ping),
+        (&rivals.connect, &mut results.connect),
+    ] {
+        if let Some(alarm) = check.alarm_after(broken) {
+            times.add(alarm);
+        }
+    }
     let repaired = lab.repair(BROKEN)?;
     let recovered = look(daemon, name, repaired, &mut results.wrong, |status, _| {
         status.state_of(name) == "ok"
@@ -213,36 +318,64 @@ fn others_blamed(status: &Status, name: &str) -> bool {
         .any(|it| it.name != name && !matches!(it.state.as_str(), "ok" | "idle"))
 }
 
-/// Prints the table; whether the limits are met.
-fn report(options: &Options, results: &Results) -> bool {
+/// How soon each knew.
+fn panel(kind: Kind, results: &Results) -> Panel {
+    let curves = [
+        ("third to time out twice", &results.floor),
+        ("tcpstall", &results.named),
+        ("ping, 3 lost", &results.ping),
+        ("connect, 3 lost", &results.connect),
+    ];
+    let runs = results.named.len();
+    let curve = |(name, times): (&str, &Times)| times.curve(name, runs, DRAWN);
+    Panel {
+        title: kind.fault().to_string(),
+        span: DRAWN,
+        curves: curves.into_iter().map(curve).collect(),
+    }
+}
+
+/// Writes the rows of one fault.
+fn report(sheet: &mut Sheet, kind: Kind, results: &Results) {
     let within = |times: &Times, share, limit| times.quantile(share).is_some_and(|it| it <= limit);
+    let median = |times: &Times| times.quantile(0.5).map(|it| it.as_secs_f64());
+    let runs = results.named.len();
+    sheet.line(&format!("\n{}\n{}", kind.fault(), heading()));
+    sheet.line(&results.failing.row("fault to failing", ""));
     let named = within(&results.named, 0.5, MEDIAN) && within(&results.named, 1.0, WORST);
-    let recovered = within(&results.recovered, 1.0, RECOVERY);
-    let siblings = results.wrong == 0;
-    println!(
-        "detect: {}, {} runs, 3 upstreams, 20 destinations each; {}\n",
-        options.fault.fault(),
-        results.named.len(),
-        machine()
+    let limit = format!(
+        "median {MEDIAN:?}, worst {WORST:?}: {}",
+        sheet.verdict(named)
     );
-    println!("{}", heading());
-    println!("{}", results.failing.row("fault to failing", ""));
-    let cause = format!("fault to failing, {}", options.fault.cause());
-    let limit = format!("median {MEDIAN:?}, worst {WORST:?}: {}", verdict(named));
-    println!("{}", results.named.row(&cause, &limit));
-    let limit = format!("worst {RECOVERY:?}: {}", verdict(recovered));
-    println!("{}", results.recovered.row("repair to ok", &limit));
-    println!(
-        "\nother upstreams were blamed at {} looks: {}",
-        results.wrong,
-        verdict(siblings)
-    );
+    let cause = format!("fault to failing, {}", kind.cause());
+    sheet.line(&results.named.row(&cause, &limit));
+    let ratio = median(&results.named).zip(median(&results.floor));
+    let limit = ratio.map_or_else(String::new, |(named, floor)| {
+        let ratio = named / floor;
+        let near = sheet.verdict(ratio <= TO_FLOOR);
+        format!("median {ratio:.2} times this, at most {TO_FLOOR}: {near}")
+    });
+    sheet.line(&results.floor.row("third to time out twice", &limit));
+    for (name, times) in [
+        ("ping each second, 3 lost", &results.ping),
+        ("connect each second, same", &results.connect),
+    ] {
+        let said = format!("alarms in {} of {runs} runs", times.len());
+        sheet.line(&times.row(name, &said));
+    }
+    let recovered = sheet.verdict(within(&results.recovered, 1.0, RECOVERY));
+    let limit = format!("worst {RECOVERY:?}: {recovered}");
+    sheet.line(&results.recovered.row("repair to ok", &limit));
+    let siblings = sheet.verdict(results.wrong == 0);
+    sheet.line(&format!(
+        "other upstreams were blamed at {} looks: {siblings}",
+        results.wrong
+    ));
     if !results.detours.is_empty() {
-        println!(
+        sheet.line(&format!(
             "other causes named first in {} runs: {:?}",
             results.detours.len(),
             results.detours
-        );
+        ));
     }
-    named && recovered && siblings
 }

@@ -2,8 +2,16 @@
 
 use std::{
     io::{IsTerminal, Write},
+    path::{Path, PathBuf},
     time::Duration,
 };
+
+use anyhow::Result;
+
+use crate::{judge::page::Part, picture::Curve};
+
+/// Places at which a curve is drawn.
+const STEPS: u32 = 300;
 
 /// Measured times of one kind.
 #[derive(Debug, Default)]
@@ -23,6 +31,20 @@ impl Times {
     pub(crate) fn quantile(&self, share: f64) -> Option<Duration> {
         let rank = (share * self.0.len() as f64).ceil() as usize;
         self.0.get(rank.saturating_sub(1)).copied()
+    }
+
+    /// Percent of `runs` that took no longer, over time.
+    pub(crate) fn curve(&self, name: &str, runs: usize, span: f64) -> Curve {
+        let share = |at: f64| {
+            let limit = Duration::from_secs_f64(at);
+            let count = self.0.partition_point(|time| *time <= limit);
+            100.0 * count as f64 / runs.max(1) as f64
+        };
+        let places = (0..=STEPS).map(|step| span * f64::from(step) / f64::from(STEPS));
+        Curve {
+            name: name.to_owned(),
+            points: places.map(|at| (at, share(at))).collect(),
+        }
     }
 
     /// `name`, smallest, median, 95 %, largest and a remark, in columns.
@@ -45,6 +67,45 @@ pub(crate) fn heading() -> String {
         "{:<26}{:>9}{:>9}{:>9}{:>9}   {}",
         "", "min", "median", "p95", "max", "limit"
     )
+}
+
+/// What a measurement finds, line by line: shown at once, and kept for a page.
+#[derive(Debug, Default)]
+pub(crate) struct Sheet {
+    text: String,
+    missed: bool,
+}
+
+impl Sheet {
+    pub(crate) fn line(&mut self, words: &str) {
+        let words = words.trim_end();
+        println!("{words}");
+        self.text += words;
+        self.text += "\n";
+    }
+
+    /// Notes whether a limit is met, and says so.
+    pub(crate) fn verdict(&mut self, met: bool) -> &'static str {
+        self.missed |= !met;
+        verdict(met)
+    }
+
+    /// Whether all limits are met; with `write` the lines go into `docs/performance.md`.
+    pub(crate) fn finish(self, subject: &'static str, write: bool) -> Result<bool> {
+        if write {
+            let part = Part {
+                page: "performance.md",
+                begin: subject,
+            };
+            part.write(&docs(), &format!("\n```text\n{}```\n\n", self.text))?;
+        }
+        Ok(!self.missed)
+    }
+}
+
+/// Where pages and pictures are.
+pub(crate) fn docs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("docs")
 }
 
 /// `met` or `MISSED`.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 
-use crate::{check, command::say, fuzz, test, vm};
+use crate::{bench, check, command::say, fuzz, test, vm};
 
 /// How much to run.
 #[derive(Args)]
@@ -19,6 +19,7 @@ pub(crate) struct Options {
 pub(crate) fn task(options: &Options) -> Result<()> {
     step("check", check::task)?;
     step("test", || test::task(&test::Options::with(options.all)))?;
+    step("cost", bench::cost)?;
     step("fuzz", || fuzz::task(&fuzz::Options::default()))?;
     if options.all {
         step("test-vm", || vm::task(&vm::Options::required()))?;

@@ -90,6 +90,28 @@ const SERVICE_MANAGER: &[Needed] = &[
     },
 ];
 
+/// What a measurement compares with. Where one is not to be had it says so and goes on.
+const PEERS: &[Needed] = &[
+    Needed {
+        program: "bpftrace",
+        what_for: "is one of those that are compared",
+        debian: "bpftrace",
+        others: "bpftrace (dnf, pacman, apk, zypper)",
+    },
+    Needed {
+        program: "tcpretrans-bpfcc",
+        what_for: "is another",
+        debian: "bpfcc-tools",
+        others: "bcc-tools (dnf, apk, zypper), bcc (pacman)",
+    },
+    Needed {
+        program: "tcprtt",
+        what_for: "is another",
+        debian: "libbpf-tools",
+        others: "libbpf-tools (dnf, zypper)",
+    },
+];
+
 /// Find the programs that make and break networks, or install them.
 pub(crate) fn laboratory() -> Result<()> {
     provide(LABORATORY)
@@ -104,6 +126,15 @@ pub(crate) fn machines() -> Result<()> {
 /// Find the service manager that some of them boot, or install it.
 pub(crate) fn service_manager() -> Result<()> {
     provide(SERVICE_MANAGER)
+}
+
+/// Find the programs that are compared with ours, or install them.
+pub(crate) fn peers() {
+    for needed in PEERS {
+        if let Err(error) = provide(std::slice::from_ref(needed)) {
+            say(&format!("going on without: {error:#}"));
+        }
+    }
 }
 
 fn provide(needed: &[Needed]) -> Result<()> {

@@ -4,10 +4,12 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::judge::{
-    page::{Part, lines},
+use crate::{
+    judge::{
+        page::{Part, lines},
+        row::Outage,
+    },
     picture::{Curve, Panel, panels},
-    row::Outage,
 };
 
 use super::compare::{APART, Pair, TIMES};

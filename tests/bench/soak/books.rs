@@ -14,8 +14,8 @@ use super::{
     trouble::Trouble,
 };
 use crate::{
-    idle::{mebibytes, memory},
     report::{Times, heading, verdict},
+    usage::{mebibytes, memory},
 };
 
 /// Descriptors that come and go with a question or a look-up.

@@ -6,9 +6,9 @@ use anyhow::Result;
 
 use super::books::Books;
 use crate::{
-    idle::mebibytes,
     judge::page::{Part, lines},
     report::{Times, machine, verdict},
+    usage::mebibytes,
 };
 
 /// The part that is written here.

@@ -1,0 +1,371 @@
+//! What one look at all connections takes: the kernel's own minimum, ours, and what people run instead,
+//! in turn and on the same sockets.
+
+use std::{
+    fmt,
+    fs::File,
+    io,
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use detector::{
+    clock,
+    model::Counts,
+    sense::{
+        programs::{Floor, Sizes},
+        sweep::to_the_end,
+    },
+};
+use lab::{Direction, Fault, Lab, namespace::Namespace, sensors::Sensors, signal};
+use plotters::chart::SeriesLabelPosition;
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+
+use crate::{
+    crowd::{Crowd, Habit, MOST},
+    picture::{Axes, Curve, lines},
+    report::{Sheet, Times, docs, machine, progress, progress_done},
+    usage::thread_time,
+};
+
+/// Where the figures are written.
+const PART: &str = "<!-- generated: cargo xtask bench sweep --write -->";
+/// What is promised where nothing is wrong and connections are many: so many times the minimum at
+/// most, and `ss` takes so many times ours at least.
+const TO_FLOOR: f64 = 1.4;
+const TO_SS: f64 = 5.0;
+/// From here on they are many: a walk over few is over before a clock has moved.
+const MANY: u32 = 50_000;
+/// The upstream of those that stall; the others use those before it.
+const BROKEN: usize = 2;
+/// Until all are stuck.
+const STUCK: Duration = Duration::from_secs(60);
+
+/// Options of `sweep`.
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// How many connections, one measurement for each
+    #[arg(long, value_delimiter = ',', default_value = "1000,10000,50000,200000",
+        value_parser = clap::value_parser!(u32).range(100..=i64::from(MOST)))]
+    connections: Vec<u32>,
+    /// How many of a hundred are stalled, one measurement for each
+    #[arg(long, value_delimiter = ',', default_value = "0,1,20",
+        value_parser = clap::value_parser!(u32).range(0..=90))]
+    stalled: Vec<u32>,
+    /// And so many that all say something each second, in one measurement more; 0: none
+    #[arg(long, default_value_t = 10_000,
+        value_parser = clap::value_parser!(u32).range(0..=50_000))]
+    at_work: u32,
+    /// How often each looks
+    #[arg(long, default_value_t = 12)]
+    runs: u32,
+    /// Write the figures into docs/performance.md
+    #[arg(long)]
+    write: bool,
+}
+
+/// What is looked at.
+#[derive(Debug, Clone, Copy)]
+struct Scene {
+    connections: u32,
+    /// Percent of them that are stalled.
+    stalled: u32,
+    /// What the others do.
+    habit: Habit,
+}
+
+impl Scene {
+    fn sick(self) -> u32 {
+        self.connections * self.stalled / 100
+    }
+}
+
+impl fmt::Display for Scene {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.habit {
+            Habit::Rest => "at rest",
+            Habit::Report => "at work",
+        };
+        write!(
+            out,
+            "{} connections {what}, {} % stalled",
+            self.connections, self.stalled
+        )
+    }
+}
+
+/// What the looks of one kind took.
+#[derive(Debug, Default)]
+struct Looks {
+    cpu: Times,
+    wall: Times,
+}
+
+impl Looks {
+    fn add(&mut self, (cpu, wall): (Duration, Duration)) {
+        self.cpu.add(cpu);
+        self.wall.add(wall);
+    }
+
+    /// Median of the processor time, in seconds.
+    fn median(&self) -> f64 {
+        let median = self.cpu.quantile(0.5);
+        median.map_or(f64::NAN, |it| it.as_secs_f64())
+    }
+}
+
+/// The looks at one crowd.
+#[derive(Debug, Default)]
+struct Results {
+    floor: Looks,
+    ours: Looks,
+    ss: Looks,
+    proc: Looks,
+}
+
+/// Measures; whether the limits are met.
+pub(crate) fn run(options: &Options) -> Result<bool> {
+    let lab = Lab::start(3)?;
+    let mut floor = Floor::load()?;
+    let mut sensors = Sensors::load(&lab.host, &Sizes::default(), |it| it.other_netns = 0)?;
+    let mut sheet = Sheet::default();
+    sheet.line(&format!(
+        "sweep: processor time of one look at all connections, {} in turn; {}\n\n{:<34}{:>10}{:>10}{:>10}{:>12}",
+        options.runs,
+        machine(),
+        "",
+        "min",
+        "median",
+        "max",
+        "wall, median"
+    ));
+    let mut healthy = Vec::new();
+    for &connections in &options.connections {
+        for &stalled in &options.stalled {
+            let scene = Scene {
+                connections,
+                stalled,
+                habit: Habit::Rest,
+            };
+            let results = measure(&lab, &mut floor, &mut sensors, scene, options.runs)?;
+            report(&mut sheet, scene, &results);
+            if stalled == 0 {
+                healthy.push((connections, results));
+            }
+        }
+    }
+    if options.at_work > 0 {
+        let scene = Scene {
+            connections: options.at_work,
+            stalled: 0,
+            habit: Habit::Report,
+        };
+        let results = measure(&lab, &mut floor, &mut sensors, scene, options.runs)?;
+        report(&mut sheet, scene, &results);
+    }
+    if options.write {
+        draw(&healthy)?;
+    }
+    sheet.finish(PART, options.write)
+}
+
+/// Each looks at the same connections, again and again.
+fn measure(
+    lab: &Lab,
+    floor: &mut Floor,
+    sensors: &mut Sensors,
+    scene: Scene,
+    runs: u32,
+) -> Result<Results> {
+    let sick = scene.sick();
+    let _crowd = Crowd::open(lab, 0..BROKEN, scene.connections - sick, scene.habit)?;
+    let _sick = Crowd::open(lab, BROKEN..BROKEN + 1, sick, Habit::Report)?;
+    if sick > 0 {
+        lab.break_(BROKEN, Fault::Blackhole(Direction::Both))?;
+    }
+    all_are_there(lab, sensors, scene)?;
+    let mut results = Results::default();
+    for number in 1..=runs {
+        progress(&format!("{scene}: look {number} of {runs}"));
+        one(number, &lab.host, floor, sensors, &mut results)?;
+    }
+    if sick > 0 {
+        lab.repair(BROKEN)?;
+    }
+    progress_done();
+    Ok(results)
+}
+
+/// Waits until a sweep shows as many connections as were opened, the sick ones stuck and the others at
+/// rest or at work.
+fn all_are_there(lab: &Lab, sensors: &mut Sensors, scene: Scene) -> Result<()> {
+    let (connections, sick) = (scene.connections, scene.sick());
+    let working = match scene.habit {
+        Habit::Rest => 0,
+        Habit::Report => connections - sick,
+    };
+    let end = Instant::now() + STUCK;
+    loop {
+        let (seen, _) = sensors.sweep(&lab.host)?;
+        let mut sum = Counts::default();
+        for counts in seen.sweep.counts.values() {
+            sum.add(counts);
+        }
+        let (open, stuck) = (sum.established(), sum.suspicious);
+        let at_work = sum.busy + sum.app_limited;
+        if open >= connections && stuck >= sick && at_work == working {
+            return Ok(());
+        }
+        ensure!(
+            Instant::now() < end,
+            "{open} of {connections} connections, {stuck} of {sick} stuck, {at_work} at work after {STUCK:?}"
+        );
+        progress(&format!(
+            "{open} connections, {stuck} of {sick} stuck, {at_work} at work"
+        ));
+        signal::sleep(Duration::from_secs(1))?;
+    }
+}
+
+/// Each looks once.
+fn one(
+    number: u32,
+    host: &Namespace,
+    floor: &mut Floor,
+    sensors: &mut Sensors,
+    results: &mut Results,
+) -> Result<()> {
+    // Whoever comes after another finds some of what it needs in the caches: each in turn.
+    for turn in 0..4 {
+        match (turn + number) % 4 {
+            0 => {
+                let walk = host.run(|| floor.open())??;
+                let look = || Ok(to_the_end(walk, &mut Vec::new())?);
+                results.floor.add(timed(look)?);
+            }
+            1 => {
+                let (_, cost) = sensors.sweep(host)?;
+                results.ours.add((cost.cpu, cost.wall));
+            }
+            2 => results.ss.add(host.run(ss)??),
+            _ => results.proc.add(host.run(|| timed(proc))??),
+        }
+    }
+    signal::check()
+}
+
+/// Processor time of this thread and wall time.
+fn timed(look: impl FnOnce() -> Result<()>) -> Result<(Duration, Duration)> {
+    let (cpu, wall) = (clock::thread_cpu(), Instant::now());
+    look()?;
+    Ok((clock::thread_cpu() - cpu, wall.elapsed()))
+}
+
+/// Reads the list of the kernel's oldest interface and throws it away.
+fn proc() -> Result<()> {
+    for path in ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"] {
+        io::copy(&mut File::open(path)?, &mut io::sink())?;
+    }
+    Ok(())
+}
+
+/// `ss`, whose output nobody reads.
+pub(crate) fn ss() -> Result<(Duration, Duration)> {
+    let begin = Instant::now();
+    let mut child = Command::new("ss")
+        .arg("-tinH")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()
+        .context("cannot run ss; is iproute2 installed?")?;
+    // It stays as a zombie, which the kernel still knows the time of.
+    let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    waitid(WaitId::Pid(Pid::from_child(&child)), ended)?;
+    let wall = begin.elapsed();
+    let cpu = thread_time(child.id());
+    let status = child.wait()?;
+    ensure!(status.success(), "ss ended with {status}");
+    Ok((cpu?, wall))
+}
+
+/// Processor time over the number of healthy connections.
+fn draw(healthy: &[(u32, Results)]) -> Result<()> {
+    let curve = |name: &str, of: fn(&Results) -> &Looks| Curve {
+        name: name.to_owned(),
+        points: healthy
+            .iter()
+            .map(|(connections, it)| (f64::from(*connections) / 1e3, of(it).median() * 1e3))
+            .collect(),
+    };
+    let curves = [
+        curve("a walk that looks at nothing", |it| &it.floor),
+        curve("tcpstall's sweep", |it| &it.ours),
+        curve("ss -tinH", |it| &it.ss),
+        curve("/proc/net/tcp and tcp6", |it| &it.proc),
+    ];
+    let points = curves.iter().flat_map(|it| &it.points);
+    let (across, upwards) = points.fold((0.0_f64, 0.0_f64), |most, point| {
+        (most.0.max(point.0), most.1.max(point.1))
+    });
+    let axes = Axes {
+        across: ("thousand connections, all healthy", across),
+        upwards: ("ms of processor time", upwards),
+    };
+    let path = docs().join("performance-sweep.svg");
+    let title = "One look at all connections";
+    lines(&path, title, &axes, &curves, SeriesLabelPosition::UpperLeft)
+}
+
+/// Writes the rows of one crowd.
+fn report(sheet: &mut Sheet, scene: Scene, results: &Results) {
+    let ours = results.ours.median();
+    let to_floor = ours / results.floor.median();
+    let to_ss = results.ss.median() / ours;
+    let mut limits = [String::new(), String::new()];
+    if scene.connections >= MANY && scene.stalled == 0 {
+        limits = [
+            format!(
+                ", at most {TO_FLOOR}: {}",
+                sheet.verdict(to_floor <= TO_FLOOR)
+            ),
+            format!(", at least {TO_SS}: {}", sheet.verdict(to_ss >= TO_SS)),
+        ];
+    }
+    sheet.line(&scene.to_string());
+    let mut row = |name: &str, looks: &Looks, remark: String| {
+        let ms = |time: Option<Duration>| {
+            let seconds = time.map_or(f64::NAN, |it| it.as_secs_f64());
+            format!("{:.2} ms", seconds * 1e3)
+        };
+        sheet.line(&format!(
+            "  {name:<32}{:>10}{:>10}{:>10}{:>12}   {remark}",
+            ms(looks.cpu.quantile(0.0)),
+            ms(looks.cpu.quantile(0.5)),
+            ms(looks.cpu.quantile(1.0)),
+            ms(looks.wall.quantile(0.5))
+        ));
+    };
+    row(
+        "a walk that looks at nothing",
+        &results.floor,
+        String::new(),
+    );
+    row(
+        "tcpstall's sweep",
+        &results.ours,
+        format!("{to_floor:.2} of the minimum{}", limits[0]),
+    );
+    row(
+        "ss -tinH",
+        &results.ss,
+        format!("{to_ss:.1} of ours{}", limits[1]),
+    );
+    let to_proc = results.proc.median() / ours;
+    row(
+        "/proc/net/tcp and tcp6, read",
+        &results.proc,
+        format!("{to_proc:.1} of ours"),
+    );
+}
