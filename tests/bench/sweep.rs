@@ -58,6 +58,9 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 10_000,
         value_parser = clap::value_parser!(u32).range(0..=50_000))]
     at_work: u32,
+    /// How many times the minimum a sweep may take where nothing is wrong and connections are many
+    #[arg(long, default_value_t = TO_FLOOR)]
+    most: f64,
     /// How often each looks
     #[arg(long, default_value_t = 12)]
     runs: u32,
@@ -127,9 +130,7 @@ struct Results {
 
 /// Measures; whether the limits are met.
 pub(crate) fn run(options: &Options) -> Result<bool> {
-    let lab = Lab::start(3)?;
     let mut floor = Floor::load()?;
-    let mut sensors = Sensors::load(&lab.host, &Sizes::default(), |it| it.other_netns = 0)?;
     let mut sheet = Sheet::default();
     sheet.line(&format!(
         "sweep: processor time of one look at all connections, {} in turn; {}\n\n{:<34}{:>10}{:>10}{:>10}{:>12}",
@@ -149,8 +150,8 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
                 stalled,
                 habit: Habit::Rest,
             };
-            let results = measure(&lab, &mut floor, &mut sensors, scene, options.runs)?;
-            report(&mut sheet, scene, &results);
+            let results = measure(&mut floor, scene, options.runs)?;
+            report(&mut sheet, scene, options.most, &results);
             if stalled == 0 {
                 healthy.push((connections, results));
             }
@@ -162,8 +163,8 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
             stalled: 0,
             habit: Habit::Report,
         };
-        let results = measure(&lab, &mut floor, &mut sensors, scene, options.runs)?;
-        report(&mut sheet, scene, &results);
+        let results = measure(&mut floor, scene, options.runs)?;
+        report(&mut sheet, scene, options.most, &results);
     }
     if options.write {
         draw(&healthy)?;
@@ -172,13 +173,10 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
 }
 
 /// Each looks at the same connections, again and again.
-fn measure(
-    lab: &Lab,
-    floor: &mut Floor,
-    sensors: &mut Sensors,
-    scene: Scene,
-    runs: u32,
-) -> Result<Results> {
+fn measure(floor: &mut Floor, scene: Scene, runs: u32) -> Result<Results> {
+    // A new one each time: peers never take the connections of the last scene from their queues.
+    let lab = &Lab::start(3)?;
+    let sensors = &mut Sensors::load(&lab.host, &Sizes::default(), |it| it.other_netns = 0)?;
     let sick = scene.sick();
     let _crowd = Crowd::open(lab, 0..BROKEN, scene.connections - sick, scene.habit)?;
     let _sick = Crowd::open(lab, BROKEN..BROKEN + 1, sick, Habit::Report)?;
@@ -319,17 +317,14 @@ fn draw(healthy: &[(u32, Results)]) -> Result<()> {
 }
 
 /// Writes the rows of one crowd.
-fn report(sheet: &mut Sheet, scene: Scene, results: &Results) {
+fn report(sheet: &mut Sheet, scene: Scene, most: f64, results: &Results) {
     let ours = results.ours.median();
     let to_floor = ours / results.floor.median();
     let to_ss = results.ss.median() / ours;
     let mut limits = [String::new(), String::new()];
     if scene.connections >= MANY && scene.stalled == 0 {
         limits = [
-            format!(
-                ", at most {TO_FLOOR}: {}",
-                sheet.verdict(to_floor <= TO_FLOOR)
-            ),
+            format!(", at most {most}: {}", sheet.verdict(to_floor <= most)),
             format!(", at least {TO_SS}: {}", sheet.verdict(to_ss >= TO_SS)),
         ];
     }
