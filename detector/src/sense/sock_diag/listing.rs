@@ -128,10 +128,10 @@ impl Listing {
                 }
                 // A walk that fails in the kernel ends so, too.
                 NetlinkPayload::Done(done) if done.code < 0 => {
-                    return Err(io::Error::from_raw_os_error(done.code.saturating_neg()).into());
+                    return Err(failure(done.code).into());
                 }
                 NetlinkPayload::Done(_) => return Ok(true),
-                NetlinkPayload::Error(error) => return Err(io::Error::from(error).into()),
+                NetlinkPayload::Error(error) => return Err(failure(error.raw_code()).into()),
                 _ => {}
             }
             ensure!(length > 0, "netlink has sent a message without a length");
@@ -187,6 +187,12 @@ impl Listing {
         seen.flows = self.flows.into_values().collect();
         seen
     }
+}
+
+/// What a negative error number of the kernel's says. Its own conversion in
+/// `netlink-packet-core` 0.9 overflows for the smallest number.
+fn failure(code: i32) -> io::Error {
+    io::Error::from_raw_os_error(code.saturating_abs())
 }
 
 /// The attributes that are used.
@@ -486,5 +492,17 @@ mod tests {
         let mut within = response(&info(|_| ()), 500, None);
         within.header.socket_id.interface_id = LOOPBACK;
         assert!(listed(&[within]).flows.is_empty());
+    }
+    #[test]
+    fn what_the_kernel_refuses_is_said_whatever_its_number_is() {
+        let refusal = |code: i32| {
+            // Length, NLMSG_ERROR, no flags, sequence, port, then the number (netlink(7)).
+            let mut message = [20, 2, 0, 0, 0].map(u32::to_ne_bytes);
+            message[4] = code.to_ne_bytes();
+            let taken = Listing::new(NETNS).take(message.as_flattened(), at());
+            taken.unwrap_err().to_string()
+        };
+        assert!(refusal(-1).contains("not permitted"), "{}", refusal(-1));
+        assert!(refusal(i32::MIN).contains(&i32::MAX.to_string()));
     }
 }
