@@ -181,26 +181,28 @@ impl Connections {
         Walk(unsafe { (*self.0).meta })
     }
 
-    /// The connection that the walk is at; `None` at the end and for what is not one.
+    /// The connection that the walk is at, and whether we are still opening it; `None` at the end and for
+    /// what is not one.
     #[inline(always)]
-    pub(crate) fn connection(self) -> Option<Sock> {
+    pub(crate) fn connection(self) -> Option<(Sock, bool)> {
         // SAFETY: as above.
         connection(unsafe { (*self.0).sk_common })
     }
 }
 
-/// A connection, also one that we are opening; `None` for what is not one.
+/// A connection, and whether we are still opening it; `None` for what is not one.
 #[inline(always)]
-fn connection(common: *const u8) -> Option<Sock> {
+fn connection(common: *const u8) -> Option<(Sock, bool)> {
     if common.is_null() {
         return None;
     }
     // Requests and time-wait entries are smaller than a socket: look before casting.
     let state = load!(common, state as u8);
-    if state != SYN_SENT && !past_handshake(state) {
+    let opening = state == SYN_SENT;
+    if !opening && !past_handshake(state) {
         return None;
     }
-    Sock::from_common(common)
+    Some((Sock::from_common(common)?, opening))
 }
 
 /// What the program of the walk over open files is called with: `struct bpf_iter__task_file`,
@@ -229,9 +231,10 @@ impl Files {
         Walk(unsafe { (*self.0).meta })
     }
 
-    /// The connection behind the file that the walk is at; `None` at the end and for other files.
+    /// The connection behind the file that the walk is at, and whether we are still opening it; `None` at
+    /// the end and for other files.
     #[inline(always)]
-    pub(crate) fn connection(self) -> Option<Sock> {
+    pub(crate) fn connection(self) -> Option<(Sock, bool)> {
         // SAFETY: as above.
         let file = unsafe { (*self.0).file };
         if file.is_null() {
@@ -309,12 +312,6 @@ impl Sock {
         past_handshake(load!(self.0, state as u8))
     }
 
-    /// Whether we are opening it and the peer has not answered.
-    #[inline(always)]
-    pub(crate) fn is_opening(self) -> bool {
-        load!(self.0, state as u8) == SYN_SENT
-    }
-
     /// Timeouts without progress.
     #[inline(always)]
     pub(crate) fn timeouts(self) -> u8 {
@@ -369,23 +366,49 @@ impl Sock {
     #[inline(always)]
     pub(crate) fn vitals(self) -> Vitals {
         Vitals {
-            outstanding: load!(self.0, write_seq as u32) != load!(self.0, snd_una as u32),
-            timeouts: self.timeouts(),
-            pending: load!(self.0, pending as u8),
-            backoff: load!(self.0, backoff as u8),
-            probes: load!(self.0, probes_out as u8),
-            sent_at: load!(self.0, lsndtime as u32),
             received_at: load!(self.0, lrcvtime as u32),
-            received: load!(self.0, bytes_received as u64),
+            sent_at: load!(self.0, lsndtime as u32),
+            outstanding: load!(self.0, write_seq as u32) != load!(self.0, snd_una as u32),
             hole: self.hole(),
-            segments_out: load!(self.0, data_segs_out as u32),
         }
     }
 
-    /// Whether data has arrived behind a hole.
+    /// The timer that runs.
+    #[inline(always)]
+    pub(crate) fn pending(self) -> u8 {
+        load!(self.0, pending as u8)
+    }
+
+    /// Exponent of the backoff.
+    #[inline(always)]
+    pub(crate) fn backoff(self) -> u8 {
+        load!(self.0, backoff as u8)
+    }
+
+    /// Unanswered window probes.
+    #[inline(always)]
+    pub(crate) fn probes(self) -> u8 {
+        load!(self.0, probes_out as u8)
+    }
+
+    /// Segments with data sent.
+    #[inline(always)]
+    pub(crate) fn segments_out(self) -> u32 {
+        load!(self.0, data_segs_out as u32)
+    }
+
+    /// Bytes that arrived in order.
+    #[inline(always)]
+    pub(crate) fn received(self) -> u64 {
+        load!(self.0, bytes_received as u64)
+    }
+
+    /// Whether data has arrived behind a hole. Header prediction is off as long as there is one
+    /// (`tcp_data_queue_ofo` and `tcp_fast_path_check`, `net/ipv4/tcp_input.c` and `include/net/tcp.h`),
+    /// and is told where other things are read anyway.
     #[inline(always)]
     fn hole(self) -> bool {
-        !follow!(self.0, out_of_order).is_null()
+        load!(self.0, pred_flags as u32) == 0 && !follow!(self.0, out_of_order).is_null()
     }
 
     /// The next hop of the cached route; whether it is that of all connections with this route.
@@ -603,18 +626,12 @@ pub(crate) fn segment_len(skb: *const u8) -> u32 {
     load!(skb, skb_len as u32)
 }
 
-/// What the decisions of the programs need.
+/// What decides about a connection at which no timer runs.
 pub(crate) struct Vitals {
-    pub(crate) outstanding: bool,
-    pub(crate) timeouts: u8,
-    pub(crate) pending: u8,
-    pub(crate) backoff: u8,
-    pub(crate) probes: u8,
-    pub(crate) sent_at: u32,
     pub(crate) received_at: u32,
-    pub(crate) received: u64,
+    pub(crate) sent_at: u32,
+    pub(crate) outstanding: bool,
     pub(crate) hole: bool,
-    pub(crate) segments_out: u32,
 }
 
 /// Reads behind a cast that the verifier does not know; zero when it cannot be read.

@@ -613,6 +613,8 @@ offsets! {
     dsack_dups: 4 "tcp_sock.dsack_dups";
     /// Root of the queue of segments that arrived behind a hole.
     out_of_order: 8 "tcp_sock.out_of_order_queue.rb_node";
+    /// Header prediction; zero while segments wait behind a hole.
+    pred_flags: 4 "tcp_sock.pred_flags";
     /// Next sequence number that the application has not read.
     copied_seq: 4 "tcp_sock.copied_seq";
     /// Segment size.

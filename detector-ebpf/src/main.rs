@@ -50,8 +50,8 @@ static SCRATCH: PerCpuArray<RawSock> = PerCpuArray::with_max_entries(1, 0);
 #[btf_tracepoint(function = "tcp_retransmit_skb")]
 fn on_retransmit(ctx: BtfTracePointContext) -> Option<()> {
     let sock = Sock::from_common(ctx.arg(0))?;
-    let vitals = sock.vitals();
-    if u32::from(vitals.timeouts) < setting!(report_timeouts) || !sock.is_connection() {
+    let timeouts = sock.timeouts();
+    if u32::from(timeouts) < setting!(report_timeouts) || !sock.is_connection() {
         return None;
     }
     let err: i32 = if setting!(has_err) != 0 {
@@ -62,7 +62,7 @@ fn on_retransmit(ctx: BtfTracePointContext) -> Option<()> {
     let head_len = kernel::segment_len(ctx.arg(1));
     debug!(
         &ctx,
-        "timeout {}, err {}, segment of {} bytes", vitals.timeouts, err, head_len
+        "timeout {}, err {}, segment of {} bytes", timeouts, err, head_len
     );
     emit(sock, KIND_TIMEOUT, head_len, err)
 }
@@ -73,8 +73,7 @@ fn on_retransmit(ctx: BtfTracePointContext) -> Option<()> {
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 fn on_destroy(ctx: BtfTracePointContext) -> Option<()> {
     let sock = Sock::from_common(ctx.arg(0))?;
-    let vitals = sock.vitals();
-    if !vitals.outstanding || (vitals.timeouts == 0 && vitals.probes == 0) {
+    if (sock.timeouts() == 0 && sock.probes() == 0) || !sock.vitals().outstanding {
         return None;
     }
     debug!(&ctx, "closed while in trouble");
@@ -87,8 +86,8 @@ fn on_destroy(ctx: BtfTracePointContext) -> Option<()> {
 #[expect(unsafe_code, reason = "aya-ebpf has no macro for iterators")]
 fn sweep(context: *const IterContext) -> i32 {
     let connections = Connections::new(context);
-    if let Some(sock) = connections.connection() {
-        let _ = visit(connections.walk(), sock, false);
+    if let Some((sock, opening)) = connections.connection() {
+        let _ = visit(connections.walk(), sock, opening, false);
     }
     0
 }
@@ -100,10 +99,10 @@ fn sweep(context: *const IterContext) -> i32 {
 #[expect(unsafe_code, reason = "aya-ebpf has no macro for iterators")]
 fn sweep_others(context: *const FileContext) -> i32 {
     let files = Files::new(context);
-    if let Some(sock) = files.connection()
+    if let Some((sock, opening)) = files.connection()
         && sock.netns() != setting!(netns)
     {
-        let _ = visit(files.walk(), sock, true);
+        let _ = visit(files.walk(), sock, opening, true);
     }
     0
 }
@@ -132,15 +131,15 @@ fn floor(_context: *const IterContext) -> i32 {
 }
 
 #[inline(always)]
-fn visit(walk: Walk, sock: Sock, elsewhere: bool) -> Option<()> {
-    let opening = sock.is_opening();
+fn visit(walk: Walk, sock: Sock, opening: bool, elsewhere: bool) -> Option<()> {
     if opening && u32::from(sock.timeouts()) < setting!(handshake_timeouts) {
         return None;
     }
     // First of all: most of it is not in any cache, and the processor fetches it while it goes on.
+    let route = sock.route();
     let vitals = sock.vitals();
     let now = kernel::jiffies() as u32;
-    let place = place(&vitals, now);
+    let place = place(sock, &vitals, now);
     let shown = if opening {
         None
     } else {
@@ -149,11 +148,11 @@ fn visit(walk: Walk, sock: Sock, elsewhere: bool) -> Option<()> {
     let at_hand = if elsewhere {
         None
     } else {
-        at_hand(walk, sock, shown)
+        at_hand(walk, sock, route, shown)
     };
     let counts = match at_hand {
         Some(counts) => counts,
-        None => show_and_find(walk, sock, shown, elsewhere)?,
+        None => show_and_find(walk, sock, route, shown, elsewhere)?,
     };
     if opening {
         kernel::increment(counts, Column::Handshakes);
@@ -184,6 +183,7 @@ fn shown(place: Column, vitals: &Vitals, now: u32) -> Option<u8> {
 fn show_and_find(
     walk: Walk,
     sock: Sock,
+    route: Option<u64>,
     shown: Option<u8>,
     elsewhere: bool,
 ) -> Option<*mut RawCounts> {
@@ -202,7 +202,7 @@ fn show_and_find(
     if told && !elsewhere {
         let counts = entry(&NEXT_HOPS, &next_hop, Counter::NextHopsFull)?;
         if shared {
-            keep_at_hand(walk, sock, number, &next_hop);
+            keep_at_hand(walk, route, number, &next_hop);
         }
         return Some(counts);
     }
@@ -219,11 +219,16 @@ fn show_and_find(
 /// The counts of a cached route that this walk has met before, unless another one is kept in its place
 /// or the connection is to be written out.
 #[inline(always)]
-fn at_hand(walk: Walk, sock: Sock, shown: Option<u8>) -> Option<*mut RawCounts> {
+fn at_hand(
+    walk: Walk,
+    sock: Sock,
+    route: Option<u64>,
+    shown: Option<u8>,
+) -> Option<*mut RawCounts> {
     if shown == Some(KIND_SUSPICIOUS) {
         return None;
     }
-    let itself = sock.route()?;
+    let itself = route?;
     let route = kernel::route(ROUTES.get_ptr_mut(0)?, itself);
     if route.session != walk.session() || route.route != itself {
         return None;
@@ -241,8 +246,8 @@ fn at_hand(walk: Walk, sock: Sock, shown: Option<u8>) -> Option<*mut RawCounts> 
 /// Should it go while the walk lasts, and another route come where it was, the rest of the walk counts
 /// that one's connections here; those that are written out read their next hop themselves.
 #[inline(always)]
-fn keep_at_hand(walk: Walk, sock: Sock, number: u64, next_hop: &RawNextHop) -> Option<()> {
-    let itself = sock.route()?;
+fn keep_at_hand(walk: Walk, route: Option<u64>, number: u64, next_hop: &RawNextHop) -> Option<()> {
+    let itself = route?;
     let route = kernel::route(ROUTES.get_ptr_mut(0)?, itself);
     if route.session != walk.session() {
         *route = RawRoute {
@@ -265,12 +270,14 @@ fn stays_elsewhere(next_hop: &RawNextHop) -> bool {
 /// The one of the first five columns of [`RawCounts`] that a connection belongs to: what it sends
 /// decides, so that one that lacks data is counted like any other.
 #[inline(always)]
-fn place(vitals: &Vitals, now: u32) -> Column {
-    if looks_wrong(vitals) {
-        Column::Suspicious
-    } else if vitals.outstanding {
-        Column::Busy
-    } else if vitals.segments_out == 0 {
+fn place(sock: Sock, vitals: &Vitals, now: u32) -> Column {
+    if vitals.outstanding {
+        if is_late(sock) {
+            Column::Suspicious
+        } else {
+            Column::Busy
+        }
+    } else if sock.segments_out() == 0 {
         Column::Idle
     } else if ago(now, vitals.sent_at) <= setting!(active_jiffies) {
         Column::AppLimited
@@ -281,14 +288,13 @@ fn place(vitals: &Vitals, now: u32) -> Column {
     }
 }
 
-/// Data waits and a timer is behind schedule. A window probe is one too: the kernel runs that
-/// timer also when the host itself swallows the packets.
+/// A timer is behind schedule. A window probe is one too: the kernel runs that timer also when the
+/// host itself swallows the packets.
 #[inline(always)]
-fn looks_wrong(vitals: &Vitals) -> bool {
-    vitals.outstanding
-        && (u32::from(vitals.timeouts) >= setting!(report_timeouts)
-            || vitals.backoff > 0
-            || (vitals.pending == TIMER_PROBE && vitals.probes > 0))
+fn is_late(sock: Sock) -> bool {
+    u32::from(sock.timeouts()) >= setting!(report_timeouts)
+        || sock.backoff() > 0
+        || (sock.pending() == TIMER_PROBE && sock.probes() > 0)
 }
 
 /// Data has arrived behind a hole, and what is missing did not come for a while. Out-of-order data
@@ -310,11 +316,15 @@ fn lacks_data(vitals: &Vitals, now: u32) -> bool {
 #[inline(always)]
 fn hearing(sock: Sock, vitals: &Vitals, now: u32) -> Option<Column> {
     let silence = ago(now, vitals.received_at);
-    if vitals.received == 0 || silence > setting!(silent_until_jiffies) {
+    if silence > setting!(silent_until_jiffies) {
         return None;
     }
-    let bytes = vitals.received as u32;
-    let much = vitals.received >= u64::from(setting!(stream_bytes));
+    let received = sock.received();
+    if received == 0 {
+        return None;
+    }
+    let bytes = received as u32;
+    let much = received >= u64::from(setting!(stream_bytes));
     if silence <= setting!(receiving_jiffies) {
         if much {
             remember(sock, bytes, now);

@@ -62,6 +62,7 @@ const OPTIONAL: &[(&str, &str)] = &[
         "what the peer reports to have received twice: a broken way back is told less surely",
     ),
     ("out_of_order", "holes in what arrives"),
+    ("pred_flags", "some of the speed of sweeps"),
     ("copied_seq", "streams that fell silent"),
     ("rcv_mss", "streams that fell silent"),
     (
