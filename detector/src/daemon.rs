@@ -350,8 +350,9 @@ impl Daemon {
     }
 
     fn interval(&self) -> Duration {
-        let cpu = self.cost.map_or(Duration::ZERO, |cost| cost.cpu);
+        let own = self.cost.map_or(Duration::ZERO, |cost| cost.own);
         let now = clock::now();
+        let cpu = own + self.elsewhere.extra(now);
         let attention = if self.elsewhere.calls(now) {
             Attention::Now
         } else {
@@ -373,7 +374,7 @@ impl Daemon {
     }
 
     fn begin_sweep(&mut self) -> anyhow::Result<JoinHandle<Read>> {
-        let others = self.elsewhere.look(clock::now());
+        let others = self.elsewhere.look(clock::now(), self.budget);
         self.sensors.begin_sweep(others)
     }
 
@@ -408,6 +409,9 @@ impl Daemon {
         match read {
             Ok((seen, cost)) => {
                 self.cost = Some(cost);
+                if let Some(others) = cost.others {
+                    self.elsewhere.looked(others);
+                }
                 self.board.metrics.sweep(cost.wall);
                 let looked = tokio::time::timeout(PATIENCE, self.look_around(topology)).await;
                 let asked = self.elsewhere.ask(topology, &seen);

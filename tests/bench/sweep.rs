@@ -126,6 +126,10 @@ struct Results {
     ours: Looks,
     ss: Looks,
     proc: Looks,
+    /// Ours to the minimum and `ss` to ours, of each turn: the machine's own ups and downs concern
+    /// those that follow each other alike.
+    to_floor: Vec<f64>,
+    to_ss: Vec<f64>,
 }
 
 /// Measures; whether the limits are met.
@@ -235,22 +239,34 @@ fn one(
     sensors: &mut Sensors,
     results: &mut Results,
 ) -> Result<()> {
+    let mut took = [(Duration::ZERO, Duration::ZERO); 4];
     // Whoever comes after another finds some of what it needs in the caches: each in turn.
     for turn in 0..4 {
-        match (turn + number) % 4 {
+        let which = ((turn + number) % 4) as usize;
+        took[which] = match which {
             0 => {
                 let walk = host.run(|| floor.open())??;
-                let look = || Ok(to_the_end(walk, &mut Vec::new())?);
-                results.floor.add(timed(look)?);
+                timed(|| Ok(to_the_end(walk, &mut Vec::new())?))?
             }
             1 => {
                 let (_, cost) = sensors.sweep(host)?;
-                results.ours.add((cost.cpu, cost.wall));
+                (cost.own, cost.wall)
             }
-            2 => results.ss.add(host.run(ss)??),
-            _ => results.proc.add(host.run(|| timed(proc))??),
-        }
+            2 => host.run(ss)??,
+            _ => host.run(|| timed(proc))??,
+        };
     }
+    let [floor, ours, ss, proc] = took;
+    results.floor.add(floor);
+    results.ours.add(ours);
+    results.ss.add(ss);
+    results.proc.add(proc);
+    results
+        .to_floor
+        .push(ours.0.as_secs_f64() / floor.0.as_secs_f64());
+    results
+        .to_ss
+        .push(ss.0.as_secs_f64() / ours.0.as_secs_f64());
     signal::check()
 }
 
@@ -288,6 +304,12 @@ pub(crate) fn ss() -> Result<(Duration, Duration)> {
     Ok((cpu?, wall))
 }
 
+fn median(ratios: &[f64]) -> f64 {
+    let mut ratios = ratios.to_vec();
+    ratios.sort_by(f64::total_cmp);
+    ratios.get(ratios.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
 /// Processor time over the number of healthy connections.
 fn draw(healthy: &[(u32, Results)]) -> Result<()> {
     let curve = |name: &str, of: fn(&Results) -> &Looks| Curve {
@@ -318,9 +340,7 @@ fn draw(healthy: &[(u32, Results)]) -> Result<()> {
 
 /// Writes the rows of one crowd.
 fn report(sheet: &mut Sheet, scene: Scene, most: f64, results: &Results) {
-    let ours = results.ours.median();
-    let to_floor = ours / results.floor.median();
-    let to_ss = results.ss.median() / ours;
+    let (to_floor, to_ss) = (median(&results.to_floor), median(&results.to_ss));
     let mut limits = [String::new(), String::new()];
     if scene.connections >= MANY && scene.stalled == 0 {
         limits = [
@@ -357,7 +377,7 @@ fn report(sheet: &mut Sheet, scene: Scene, most: f64, results: &Results) {
         &results.ss,
         format!("{to_ss:.1} of ours{}", limits[1]),
     );
-    let to_proc = results.proc.median() / ours;
+    let to_proc = results.proc.median() / results.ours.median();
     row(
         "/proc/net/tcp and tcp6, read",
         &results.proc,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::pace;
 use crate::{
     clock,
     model::{IfIndex, NetnsId, Sample, Sweep},
@@ -13,8 +14,6 @@ use crate::{
     time::Time,
 };
 
-/// Between two looks while none is known: containers are not always there.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Between two looks that an event calls for: a sweep may not show what it told of.
 const CALL_EVERY: Duration = Duration::from_secs(1);
 
@@ -26,6 +25,8 @@ pub(super) struct Elsewhere {
     /// Whether they can be seen at all.
     visible: bool,
     looked_at: Option<Time>,
+    /// Processor time of the last look.
+    cost: Duration,
     /// An event told of one that is not known.
     rumour: bool,
 }
@@ -39,20 +40,36 @@ impl Elsewhere {
             uplinks: Uplinks::new(netns, ours_too),
             visible,
             looked_at: None,
+            cost: Duration::ZERO,
             rumour: false,
         }
     }
 
     /// Whether the next sweep should look for them. Once some are known every sweep must, or they
-    /// would seem to be gone.
-    pub(super) fn look(&mut self, now: Time) -> bool {
-        let due = self.looked_at.is_none_or(|at| now.since(at) >= LOOK_EVERY);
+    /// would seem to be gone; until then as often as the budget, that share of one core, allows.
+    pub(super) fn look(&mut self, now: Time, budget: f64) -> bool {
+        let interval = pace::look_interval(self.cost, budget);
+        let due = self.looked_at.is_none_or(|at| now.since(at) >= interval);
         let look = self.visible && (due || self.rumour || self.uplinks.are_used());
         if look {
             self.looked_at = Some(now);
             self.rumour = false;
         }
         look
+    }
+
+    /// A look took this much processor time.
+    pub(super) fn looked(&mut self, cost: Duration) {
+        self.cost = cost;
+    }
+
+    /// Processor time that they add to the next sweep, unless it only happens to be their turn.
+    pub(super) fn extra(&self, now: Time) -> Duration {
+        if self.uplinks.are_used() || self.calls(now) {
+            self.cost
+        } else {
+            Duration::ZERO
+        }
     }
 
     /// Whether an event has told of one that only a sweep can show.
@@ -122,11 +139,13 @@ mod tests {
         elsewhere
     }
 
+    const BUDGET: f64 = 0.01;
+
     #[test]
     fn an_event_calls_for_a_look_and_not_for_ten_a_second() {
         let now = clock::now();
         let mut elsewhere = told(true);
-        assert!(elsewhere.calls(now) && elsewhere.look(now));
+        assert!(elsewhere.calls(now) && elsewhere.look(now, BUDGET));
         assert!(!elsewhere.calls(now), "it was looked");
         elsewhere.rumour = true;
         assert!(!elsewhere.calls(now.after(CALL_EVERY / 2)));
@@ -136,6 +155,23 @@ mod tests {
     #[test]
     fn what_cannot_be_seen_is_not_called_for() {
         let mut elsewhere = told(false);
-        assert!(!elsewhere.calls(clock::now()) && !elsewhere.look(clock::now()));
+        assert!(!elsewhere.calls(clock::now()) && !elsewhere.look(clock::now(), BUDGET));
+    }
+
+    #[test]
+    fn nobody_looks_more_often_than_is_affordable_unless_called() {
+        let now = clock::now();
+        let mut elsewhere = Elsewhere::new(NetnsId(1), true, false);
+        assert!(
+            elsewhere.look(now, BUDGET),
+            "the first is always affordable"
+        );
+        elsewhere.looked(Duration::from_millis(130));
+        assert!(!elsewhere.look(now.after(Duration::from_secs(30)), BUDGET));
+        assert!(elsewhere.extra(now.after(CALL_EVERY)).is_zero());
+        elsewhere.rumour = true;
+        assert!(!elsewhere.extra(now.after(CALL_EVERY)).is_zero(), "called");
+        assert!(elsewhere.look(now.after(Duration::from_secs(31)), BUDGET));
+        assert!(elsewhere.look(now.after(Duration::from_secs(84)), BUDGET));
     }
 }

@@ -1,4 +1,4 @@
-//! PURE. How often to sweep: as the trouble asks, as the budget allows.
+//! PURE. How often to sweep, and to look for containers: as the trouble asks, as the budget allows.
 
 use std::time::Duration;
 
@@ -15,6 +15,10 @@ const NOW: Duration = Duration::from_millis(100);
 /// Between sweeps at most, however large the host.
 const LONGEST: Duration = Duration::from_secs(30);
 
+/// Between looks for containers while none is known: they are not always there.
+const LOOK: Duration = Duration::from_secs(10);
+const LONGEST_LOOK: Duration = Duration::from_secs(300);
+
 /// Time from one sweep to the next, when the last one took `cpu` of a processor and the budget
 /// is that share of one core. Without `events` a sweep must find trouble in the first place.
 pub(super) fn interval(attention: Attention, cpu: Duration, budget: f64, events: bool) -> Duration {
@@ -26,6 +30,13 @@ pub(super) fn interval(attention: Attention, cpu: Duration, budget: f64, events:
     };
     let affordable = cpu.as_secs_f64() / share.max(1e-6);
     Duration::from_secs_f64(affordable.min(LONGEST.as_secs_f64())).max(shortest)
+}
+
+/// Time from one look for containers to the next while none is known, when the last one took `cpu` of
+/// a processor. An event of one calls for a look at once, so a share of the budget is enough.
+pub(super) fn look_interval(cpu: Duration, budget: f64) -> Duration {
+    let affordable = cpu.as_secs_f64() / (budget * QUIET_SHARE).max(1e-6);
+    Duration::from_secs_f64(affordable.min(LONGEST_LOOK.as_secs_f64())).max(LOOK)
 }
 
 #[cfg(test)]
@@ -65,5 +76,13 @@ mod tests {
             assert!(of(Attention::Now) <= of(Attention::Alert));
             assert!(of(Attention::Alert) <= of(Attention::Quiet));
         }
+    }
+
+    #[test]
+    fn containers_are_looked_for_as_the_budget_allows() {
+        let of = |milliseconds| look_interval(Duration::from_millis(milliseconds), BUDGET);
+        assert_eq!(of(1), LOOK);
+        assert_eq!(of(130), Duration::from_secs(52));
+        assert_eq!(of(60_000), LONGEST_LOOK);
     }
 }

@@ -93,7 +93,8 @@ impl Poller {
                 .context("the connections cannot be had from netlink (sock_diag)")?;
         }
         let cost = Cost {
-            cpu: clock::thread_cpu() - cpu,
+            own: clock::thread_cpu() - cpu,
+            others: None,
             wall: clock::now().since(wall),
         };
         Ok((listing.seen(), cost))

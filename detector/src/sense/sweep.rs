@@ -20,11 +20,13 @@ use crate::{
     model::{Counts, NextHop, Sweep},
 };
 
-/// What a walk cost.
+/// What the walks of one sweep cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cost {
-    /// Processor time.
-    pub cpu: Duration,
+    /// Processor time for our own connections.
+    pub own: Duration,
+    /// Processor time for those of other network namespaces, if they were looked for.
+    pub others: Option<Duration>,
     /// From begin to end.
     pub wall: Duration,
 }
@@ -85,27 +87,35 @@ impl Sweeper {
         // Also of a walk that broke off, or the next would find what its routes have counted.
         let counts = self.counts()?;
         walked.context("the walk over the connections broke off")?;
-        let ours = self.buffer.len();
         let mut seen = Seen {
             flows: self.flows()?,
             ..Seen::default()
         };
-        if let Some(others) = others {
-            match to_the_end(others, &mut self.buffer) {
-                Ok(()) => seen.flows.extend(self.flows()?),
-                Err(error) => {
-                    tracing::warn!("other network namespaces are not seen this time: {error}");
-                    self.buffer.truncate(ours);
-                }
-            }
-        }
+        let others = others
+            .map(|walk| self.read_others(walk, &mut seen))
+            .transpose()?;
         seen.sweep.samples = decode::records(&self.buffer, self.hz)?;
         seen.sweep.counts = counts;
         let cost = Cost {
-            cpu: clock::thread_cpu() - cpu,
+            own: clock::thread_cpu() - cpu - others.unwrap_or_default(),
+            others,
             wall: clock::now().since(wall),
         };
         Ok((seen, cost))
+    }
+
+    /// Reads the walk over others' connections; the processor time it took.
+    fn read_others(&mut self, walk: File, seen: &mut Seen) -> anyhow::Result<Duration> {
+        let cpu = clock::thread_cpu();
+        let ours = self.buffer.len();
+        match to_the_end(walk, &mut self.buffer) {
+            Ok(()) => seen.flows.extend(self.flows()?),
+            Err(error) => {
+                tracing::warn!("other network namespaces are not seen this time: {error}");
+                self.buffer.truncate(ours);
+            }
+        }
+        Ok(clock::thread_cpu() - cpu)
     }
 
     /// What the walk over our own has counted at next hops.
