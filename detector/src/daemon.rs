@@ -24,7 +24,7 @@ use crate::{
         topology::{PATIENCE, Topology},
     },
     serve::{self, Board, Facts, Published, Recordings, json, metrics::Metrics},
-    state_dir,
+    state_dir, sys,
     time::Time,
 };
 
@@ -63,6 +63,7 @@ const EVENTS_AT_ONCE: usize = 4096;
 /// # Errors
 /// What keeps it from starting, and what to do.
 pub fn run(config: Config, source: &Source, sensor: Sensor) -> anyhow::Result<()> {
+    sys::keep_no_memory();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

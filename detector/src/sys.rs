@@ -35,6 +35,17 @@ pub fn kernel_log(
     readable(logger)
 }
 
+/// Has everything large returned to the system as soon as it is freed. Without it the allocator
+/// takes more and more of it for its own (`M_MMAP_THRESHOLD`, mallopt(3)): after a storm that was a
+/// third of the daemon's memory, and is never of use again.
+pub fn keep_no_memory() {
+    // SAFETY: the function takes no pointers; nothing else sets it.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10);
+    }
+}
+
 /// Gives memory back to the system that start-up needed and nothing else will: the kernel's type
 /// information takes twenty megabytes while the programs are loaded.
 pub fn give_memory_back() {

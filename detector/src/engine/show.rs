@@ -23,12 +23,11 @@ impl Engine {
             .collect();
         self.add_counts(&mut upstreams, now);
         self.add_troubled(&mut upstreams);
-        let mut stalls: Vec<_> = self
-            .connections
-            .values()
-            .filter_map(|connection| self.stall(connection))
-            .collect();
-        stalls.sort_by_key(|stall| stall.since);
+        // Of the right size from the beginning, and sorted in place: in a storm this is what is large.
+        let troubled = self.connections.values().filter(|it| it.phase.is_some());
+        let mut stalls = Vec::with_capacity(troubled.count());
+        stalls.extend(self.connections.values().filter_map(|it| self.stall(it)));
+        stalls.sort_unstable_by_key(|stall| (stall.since, stall.sample.id));
         for stall in &stalls {
             if let Some(upstream) = upstreams.get_mut(stall.upstream.as_str()) {
                 add_stall(upstream, stall);

@@ -61,8 +61,12 @@ pub fn event(bytes: &[u8], hz: u64) -> Result<Input, DecodeError> {
 /// # Errors
 /// When it is not a row of records.
 pub fn records(bytes: &[u8], hz: u64) -> Result<Vec<Sample>, DecodeError> {
-    let raw: Vec<RawSock> = rows(bytes)?;
-    raw.iter().map(|raw| sample(raw, hz)).collect()
+    let rows = rows::<RawSock>(bytes)?;
+    let mut samples = Vec::with_capacity(rows.len());
+    for raw in rows {
+        samples.push(sample(&raw, hz)?);
+    }
+    Ok(samples)
 }
 
 /// Turns everything that a walk over open files wrote into inodes and processes.
@@ -70,21 +74,21 @@ pub fn records(bytes: &[u8], hz: u64) -> Result<Vec<Sample>, DecodeError> {
 /// # Errors
 /// When it is not a row of records.
 pub fn holders(bytes: &[u8]) -> Result<Vec<(u64, u32)>, DecodeError> {
-    let raw: Vec<RawHolder> = rows(bytes)?;
-    Ok(raw.iter().map(|raw| (raw.inode, raw.pid)).collect())
+    let rows = rows::<RawHolder>(bytes)?;
+    Ok(rows.map(|raw| (raw.inode, raw.pid)).collect())
 }
 
 /// A row of records of one size.
-fn rows<T: FromBytes>(bytes: &[u8]) -> Result<Vec<T>, DecodeError> {
+fn rows<T: FromBytes>(bytes: &[u8]) -> Result<impl ExactSizeIterator<Item = T>, DecodeError> {
     let size = size_of::<T>();
-    let torn = |got| DecodeError::Torn { want: size, got };
     if !bytes.len().is_multiple_of(size) {
-        return Err(torn(bytes.len()));
+        return Err(DecodeError::Torn {
+            want: size,
+            got: bytes.len(),
+        });
     }
-    bytes
-        .chunks_exact(size)
-        .map(|chunk| T::read_from_bytes(chunk).map_err(|_| torn(chunk.len())))
-        .collect()
+    let rows = bytes.chunks_exact(size);
+    Ok(rows.map(|row| T::read_from_bytes(row).unwrap_or_else(|_| T::new_zeroed())))
 }
 
 /// One record, in our units.

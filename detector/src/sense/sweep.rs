@@ -82,7 +82,6 @@ impl Sweeper {
         empty(&mut self.tables.next_hops)?;
         empty(&mut self.tables.flows)?;
         self.buffer.clear();
-        self.buffer.shrink_to(KEEP);
         let walked = to_the_end(own, &mut self.buffer);
         // Also of a walk that broke off, or the next would find what its routes have counted.
         let counts = self.counts()?;
@@ -95,6 +94,8 @@ impl Sweeper {
             .map(|walk| self.read_others(walk, &mut seen))
             .transpose()?;
         seen.sweep.samples = decode::records(&self.buffer, self.hz)?;
+        self.buffer.clear();
+        self.buffer.shrink_to(KEEP);
         seen.sweep.counts = counts;
         let cost = Cost {
             own: clock::thread_cpu() - cpu - others.unwrap_or_default(),
