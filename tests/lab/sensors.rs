@@ -62,6 +62,11 @@ impl Sensors {
     /// The same, with some walk over the others.
     pub fn sweep_with(&mut self, host: &Namespace, others: Option<File>) -> Result<(Seen, Cost)> {
         let own = host.run(|| self.programs.open_sweep())??;
+        self.read(own, others)
+    }
+
+    /// Reads walks, as the daemon does.
+    pub fn read(&mut self, own: File, others: Option<File>) -> Result<(Seen, Cost)> {
         self.sweeper.read(own, others)
     }
 }

@@ -6,8 +6,8 @@
 use std::{
     collections::BTreeSet,
     fs::File,
-    io::{ErrorKind, Read as _, Write as _},
-    net::TcpStream,
+    io::{self, ErrorKind, Read as _, Write as _},
+    net::{IpAddr, TcpListener, TcpStream},
     ops::{Deref, DerefMut},
     thread,
     time::{Duration, Instant},
@@ -18,7 +18,7 @@ use detector::{
     sense::{
         decode, doctor,
         programs::{Programs, Sizes},
-        sweep::Seen,
+        sweep::{Seen, to_the_end},
     },
 };
 use detector_ebpf::{MAX_ROUTES, Offsets, Settings};
@@ -454,6 +454,77 @@ fn connections_are_counted_the_same_with_and_without_their_routes_at_hand() {
             assert_eq!(look(), (vec![60; 3], 0), "mask {mask}");
         }
     }
+}
+
+/// They can have the same cached route, and are told from it in two ways: what is told of those to the
+/// gateway must not be kept at hand for the others.
+#[test]
+fn connections_through_a_gateway_are_counted_there_beside_those_to_itself() {
+    let Some(mut world) = World::new(1) else {
+        return;
+    };
+    let upstream = &world.lab.upstreams[0];
+    let (range, _) = upstream.aggregates();
+    let (gateway, link) = (upstream.gateway, upstream.interface);
+    it_works(world.lab.host.ip(&format!(
+        "route replace {range} via {gateway} dev {link} onlink\n\
+         route add {gateway}/32 via {gateway} dev {link} onlink\n"
+    )));
+    let listen = || TcpListener::bind((gateway, 0)).and_then(|it| Ok((it.local_addr()?, it)));
+    let (address, _listener) = it_works(upstream.router.run(listen)).unwrap();
+    world.traffic(0, 0..1, Load::Resting(1));
+    let mut sensors = Sensors::load(&world);
+    sensors.until(&world, SOON, "it is at rest", |sweep| {
+        at_rest(sweep) && sweep.counts.len() == 1
+    });
+    let mut others = Vec::new();
+    // Which of them a walk meets first, nobody knows.
+    for _ in 0..10 {
+        let connect = || TcpStream::connect(address);
+        others.push(it_works(world.lab.host.run(connect)).unwrap());
+        let counts = sensors.sweep(&world).counts;
+        let through = counts
+            .iter()
+            .filter(|(hop, _)| hop.is_some_and(|it| it.gateway == Some(gateway.into())));
+        assert_ne!(
+            through.map(|(_, it)| it.established()).sum::<u32>(),
+            0,
+            "{counts:?}"
+        );
+    }
+}
+
+/// Whoever is written out is read itself, whatever is at hand.
+fn at_rest(sweep: &Sweep) -> bool {
+    sweep.samples.is_empty()
+}
+
+/// What a walk has counted before it breaks off is not left for the next.
+#[test]
+fn a_walk_that_breaks_off_leaves_no_counts() {
+    let Some(mut world) = World::new(2) else {
+        return;
+    };
+    world.traffic(0, 0..20, Load::Resting(20));
+    let passing = it_works(world.lab.traffic(1, 0..20, Load::Resting(20)));
+    let (mut sensors, mut witness) = (Sensors::load(&world), Sensors::load(&world));
+    let mut wait = |count| {
+        witness.until(&world, SOON, "all are counted", |sweep| {
+            let sums = sweep.counts.values().map(Counts::established);
+            at_rest(sweep) && sums.sum::<u32>() == count
+        });
+    };
+    wait(40);
+    let walk = it_works(world.lab.host.run(|| sensors.programs.open_sweep())).unwrap();
+    it_works(to_the_end(walk, &mut Vec::new()).map_err(Into::into));
+    // A folder cannot be read: all was counted, and the daemon hears of an error.
+    let broken = it_works(File::open("/").map_err(Into::into));
+    assert!(sensors.read(broken, None).is_err());
+    drop(passing);
+    wait(20);
+    let (seen, _) = it_works(sensors.0.sweep(&world.lab.host));
+    let sums = seen.sweep.counts.values().map(Counts::established);
+    assert_eq!(sums.sum::<u32>(), 20, "{:?}", seen.sweep.counts);
 }
 
 /// Without events stalls are found by sweeps, later.
