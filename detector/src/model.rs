@@ -170,8 +170,12 @@ pub struct Sample {
     pub stuck_since: Option<Time>,
     /// Last transmission of data, first or repeated.
     pub sent_at: Time,
-    /// Last acknowledgement that arrived.
+    /// When the newest data was acknowledged, as far as that is known.
     pub acked_at: Time,
+    /// When the peer was last heard: a segment with an acknowledgement arrived, new or not. Every one
+    /// says how large the peer's window is.
+    #[serde(default)]
+    pub heard_at: Time,
     /// Bytes acknowledged since the connection began.
     pub bytes_acked: u64,
     /// Segments with data sent since the connection began, repeats included.

@@ -137,7 +137,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let mut floor = Floor::load()?;
     let mut sheet = Sheet::default();
     sheet.line(&format!(
-        "sweep: processor time of one look at all connections, {} in turn; {}\n\n{:<34}{:>10}{:>10}{:>10}{:>12}",
+        "sweep: processor time of one look at all connections, {} in turn; {}\n\n{:<34}{:>10}{:>10}{:>10}{:>14}",
         options.runs,
         machine(),
         "",
@@ -355,7 +355,7 @@ fn report(sheet: &mut Sheet, scene: Scene, most: f64, results: &Results) {
             format!("{:.2} ms", seconds * 1e3)
         };
         sheet.line(&format!(
-            "  {name:<32}{:>10}{:>10}{:>10}{:>12}   {remark}",
+            "  {name:<32}{:>10}{:>10}{:>10}{:>14}   {remark}",
             ms(looks.cpu.quantile(0.0)),
             ms(looks.cpu.quantile(0.5)),
             ms(looks.cpu.quantile(1.0)),

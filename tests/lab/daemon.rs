@@ -345,14 +345,21 @@ impl Daemon {
             let status = self.status()?;
             ensure!(
                 holds(&status),
-                "{what}: no longer after {:.1?}.\nSeen: {}\nIt said:\n{}",
+                "{what}: no longer after {:.1?}.\nSeen: {}\nIt said:\n{}\nIts oldest stalls:\n{}",
                 begin.elapsed(),
                 status.summary(),
-                tail(&self.log())
+                tail(&self.log()),
+                self.oldest_stalls()
             );
             thread::sleep(POLL);
         }
         Ok(())
+    }
+
+    /// What a person would ask next.
+    fn oldest_stalls(&self) -> String {
+        let asked = self.cli_ok(&["stalls", "-o", "jsonl", "--limit", "50"]);
+        asked.unwrap_or_else(|error| format!("{error:#}"))
     }
 
     /// Follows the stream of events; each comes with the time at which it arrived.

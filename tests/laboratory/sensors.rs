@@ -6,8 +6,8 @@
 use std::{
     collections::BTreeSet,
     fs::File,
-    io::{self, ErrorKind, Read as _, Write as _},
-    net::{IpAddr, TcpListener, TcpStream},
+    io::{ErrorKind, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
     ops::{Deref, DerefMut},
     thread,
     time::{Duration, Instant},

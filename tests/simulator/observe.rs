@@ -102,6 +102,7 @@ pub fn sample(
         stuck_since: stuck_since(sender).map(Time),
         sent_at: Time(sent_at),
         acked_at: Time(sender.acked_at),
+        heard_at: Time(sender.acked_at),
         bytes_acked: 1 + sender.una,
         segments_out: (sender.segments_out + fresh) as u32,
         retransmissions: sender.repeats as u32,

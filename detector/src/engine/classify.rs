@@ -130,7 +130,7 @@ fn answers(sample: &Sample) -> bool {
         0
     };
     let wait = sample.rto.saturating_mul(1 << doublings);
-    sample.at.since(sample.acked_at) <= 2 * wait + IN_FLIGHT
+    sample.at.since(sample.heard_at) <= 2 * wait + IN_FLIGHT
 }
 
 /// Why is it stalled? Rows are tried from the top; the first that fits names the cause, with the
@@ -420,7 +420,7 @@ mod tests {
             peer_window: 0,
             rto: Duration::from_millis(200),
             backoff: 3,
-            acked_at: SINCE.after(Duration::from_secs(59)),
+            heard_at: SINCE.after(Duration::from_secs(59)),
             ..waiting()
         };
         let closed = |change: &dyn Fn(&mut Sample)| {
@@ -441,11 +441,15 @@ mod tests {
         assert!(!closed(&|it| it.probes = 3), "nobody answers");
         // 200 ms doubled three times, twice, and what is in flight: 3.45 s.
         assert!(closed(
-            &|it| it.acked_at = it.at.before(Duration::from_millis(3450))
+            &|it| it.heard_at = it.at.before(Duration::from_millis(3450))
         ));
         assert!(!closed(
-            &|it| it.acked_at = it.at.before(Duration::from_millis(3451))
+            &|it| it.heard_at = it.at.before(Duration::from_millis(3451))
         ));
+        assert!(
+            closed(&|it| it.acked_at = it.at.before(Duration::from_secs(60))),
+            "that no data was acknowledged is what a closed window means"
+        );
         // A window that shrank under data in flight.
         let shrunk = |it: &mut Sample| {
             (it.persist, it.unacked, it.packets_out, it.head) = (false, 1448, 1, Some(1448));
@@ -462,7 +466,7 @@ mod tests {
         assert!(
             !closed(&|it| {
                 shrunk(it);
-                it.acked_at = it.at.before(Duration::from_millis(3451));
+                it.heard_at = it.at.before(Duration::from_millis(3451));
             }),
             "the retransmission timeout is doubled already"
         );

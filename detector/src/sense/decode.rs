@@ -143,6 +143,7 @@ pub(super) fn sample(raw: &RawSock, hz: u64) -> Result<Sample, DecodeError> {
         stuck_since: stuck_since(raw, clock),
         sent_at: clock.moment(raw.lsndtime),
         acked_at: acked_at(raw, clock),
+        heard_at: clock.moment(raw.rcv_tstamp),
         bytes_acked: raw.bytes_acked,
         segments_out: raw.data_segs_out,
         retransmissions: raw.total_retrans,

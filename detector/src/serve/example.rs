@@ -76,6 +76,7 @@ pub(crate) fn stall(id: u64, age: u64, cause: Cause) -> Stall {
         stuck_since: Some(ago(age)),
         sent_at: ago(age / 2),
         acked_at: ago(age),
+        heard_at: ago(age),
         bytes_acked: 512,
         segments_out: 9,
         retransmissions: 5,
@@ -122,6 +123,7 @@ fn slow_reader(id: u64, age: u64) -> Stall {
         unacked: 0,
         head: None,
         acked_at: ago(300),
+        heard_at: ago(300),
         ..stall.sample
     };
     Stall {

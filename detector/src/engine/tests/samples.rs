@@ -40,6 +40,7 @@ pub(crate) fn any() -> Sample {
         stuck_since: None,
         sent_at: at,
         acked_at: at,
+        heard_at: at,
         bytes_acked: 1,
         segments_out: 0,
         retransmissions: 0,

@@ -61,6 +61,7 @@ struct Conn {
     retransmissions: u32,
     sent_at: Time,
     acked_at: Time,
+    heard_at: Time,
     received_at: Time,
     timer: Option<Time>,
     timeouts: u8,
@@ -105,7 +106,7 @@ impl Conn {
         if open {
             self.una = self.written;
             self.segments_out += u32::try_from(messages).unwrap() * self.segments();
-            (self.sent_at, self.acked_at) = (last, last);
+            (self.sent_at, self.acked_at, self.heard_at) = (last, last, last);
         } else {
             self.written = self.written.min(self.una + SEND_BUFFER);
         }
@@ -117,7 +118,7 @@ impl Conn {
         self.segments_out += fresh.saturating_sub(self.in_flight);
         self.una = self.written;
         self.in_flight = 0;
-        self.acked_at = now;
+        (self.acked_at, self.heard_at) = (now, now);
         (self.timeouts, self.backoff, self.probes, self.persist) = (0, 0, 0, false);
         (self.timer, self.probed_at, self.stuck_since) = (None, None, None);
     }
@@ -288,6 +289,7 @@ impl World {
                     retransmissions: 0,
                     sent_at: self.now,
                     acked_at: self.now,
+                    heard_at: self.now,
                     received_at: self.now.before(Duration::from_millis(5)),
                     timer: None,
                     timeouts: 0,
@@ -615,7 +617,7 @@ impl World {
                     conn.deliver(now);
                 } else {
                     if open {
-                        (conn.acked_at, conn.probes, conn.probed_at) = (now, 0, None);
+                        (conn.heard_at, conn.probes, conn.probed_at) = (now, 0, None);
                     } else {
                         conn.probes += 1;
                         conn.probed_at.get_or_insert(now);
@@ -789,6 +791,7 @@ impl World {
             },
             sent_at: conn.sent_at,
             acked_at: conn.acked_at,
+            heard_at: conn.heard_at,
             bytes_acked: conn.una + 1,
             segments_out: conn.segments_out,
             retransmissions: conn.retransmissions,

@@ -390,6 +390,7 @@ mod tests {
         assert_eq!((sample.timeouts, sample.backoff), (3, 3));
         assert_eq!(sample.sent_at, at().before(ms(1000)));
         assert_eq!(sample.acked_at, at().before(ms(1200)));
+        assert_eq!(sample.heard_at, at().before(ms(1200)));
         assert_eq!(sample.next_try, Some(at().after(ms(600))));
         // Three doublings: 204 + 408 + 816 ms before the last copy.
         assert_eq!(sample.stuck_since, Some(at().before(ms(1000 + 1428))));
