@@ -362,7 +362,7 @@ impl Sock {
         load!(net, net_inum as u32)
     }
 
-    /// Everything that the decisions of the programs need.
+    /// What decides about a connection at which no timer runs.
     #[inline(always)]
     pub(crate) fn vitals(self) -> Vitals {
         Vitals {

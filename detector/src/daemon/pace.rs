@@ -28,15 +28,18 @@ pub(super) fn interval(attention: Attention, cpu: Duration, budget: f64, events:
         Attention::Alert => (ALERT, budget),
         Attention::Now => (NOW, budget * URGENT_SHARE),
     };
-    let affordable = cpu.as_secs_f64() / share.max(1e-6);
-    Duration::from_secs_f64(affordable.min(LONGEST.as_secs_f64())).max(shortest)
+    affordable(cpu, share).clamp(shortest, LONGEST)
 }
 
 /// Time from one look for containers to the next while none is known, when the last one took `cpu` of
 /// a processor. An event of one calls for a look at once, so a share of the budget is enough.
 pub(super) fn look_interval(cpu: Duration, budget: f64) -> Duration {
-    let affordable = cpu.as_secs_f64() / (budget * QUIET_SHARE).max(1e-6);
-    Duration::from_secs_f64(affordable.min(LONGEST_LOOK.as_secs_f64())).max(LOOK)
+    affordable(cpu, budget * QUIET_SHARE).clamp(LOOK, LONGEST_LOOK)
+}
+
+/// How far apart pieces of work must be that take `cpu` each, and that `share` of a processor together.
+fn affordable(cpu: Duration, share: f64) -> Duration {
+    Duration::try_from_secs_f64(cpu.as_secs_f64() / share.max(1e-6)).unwrap_or(Duration::MAX)
 }
 
 #[cfg(test)]
