@@ -227,7 +227,7 @@ impl Connection {
         let moved = self.sender.hear(now, &way, random);
         if self.plan.manner == Manner::SlowReader && !self.sender.window_open {
             // An answered probe tells that the peer reads again.
-            let answered = self.sender.acked_at == now && self.turns_at == NEVER;
+            let answered = self.sender.heard_at == now && self.turns_at == NEVER;
             if answered {
                 self.sender.window_open = true;
                 self.turns_at = now + (random.exponential(30.0) * 1e9) as Nanos;
@@ -313,7 +313,7 @@ impl Connection {
         let told = self.way.block.is_none() && !random.chance(self.way.ack_loss);
         if told {
             self.sender.window_open = true;
-            self.sender.acked_at = now;
+            self.sender.heard_at = now;
             self.turns_at = now + (random.exponential(30.0) * 1e9) as Nanos;
             let way = self.way;
             self.sender.push(now, &way, random);

@@ -102,7 +102,7 @@ pub fn sample(
         stuck_since: stuck_since(sender).map(Time),
         sent_at: Time(sent_at),
         acked_at: Time(sender.acked_at),
-        heard_at: Time(sender.acked_at),
+        heard_at: Time(sender.heard_at),
         bytes_acked: 1 + sender.una,
         segments_out: (sender.segments_out + fresh) as u32,
         retransmissions: sender.repeats as u32,
@@ -133,10 +133,10 @@ pub fn stuck_since(sender: &Sender) -> Option<Nanos> {
         let by_backoff =
             (sender.rto < RTO_MAX).then(|| sender.sent_at.saturating_sub(base * doublings));
         let first = sender.repeated_at.map(|at| at.saturating_sub(base));
-        let by_stamp = first.filter(|first| sender.acked_at <= *first);
+        let by_stamp = first.filter(|first| sender.heard_at <= *first);
         return [by_backoff, by_stamp].into_iter().flatten().min();
     }
     let probing = matches!(sender.timer, Some((_, Timer::WindowProbe))) && sender.probes > 0;
     let first = sender.probed_at.filter(|_| probing)?;
-    (sender.acked_at <= first).then(|| first.saturating_sub(sender.rto))
+    (sender.heard_at <= first).then(|| first.saturating_sub(sender.rto))
 }

@@ -139,8 +139,10 @@ pub struct Sender {
     pub repeated_at: Option<Nanos>,
     /// `lsndtime`.
     pub sent_at: Nanos,
-    /// `rcv_tstamp`.
+    /// When the newest data was acknowledged, `delivered_mstamp`.
     pub acked_at: Nanos,
+    /// When the peer was last heard, `rcv_tstamp`.
+    pub heard_at: Nanos,
     /// `data_segs_out`.
     pub segments_out: u64,
     /// `total_retrans`.
@@ -180,6 +182,7 @@ impl Sender {
             repeated_at: None,
             sent_at: now,
             acked_at: now,
+            heard_at: now,
             segments_out: 0,
             repeats: 0,
             duplicates: 0,

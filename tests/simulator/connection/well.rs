@@ -30,6 +30,7 @@ impl Connection {
             self.sender.segments_out += segments;
             self.sender.sent_at = self.next_message - self.plan.every;
             self.sender.acked_at = self.sender.sent_at + self.way.rtt;
+            self.sender.heard_at = self.sender.acked_at;
         }
     }
 

@@ -94,7 +94,7 @@ impl Sender {
     }
 
     fn take(&mut self, ack: Ack, now: Nanos, way: &Way, random: &mut Random) -> bool {
-        self.acked_at = now;
+        self.heard_at = now;
         self.duplicates += ack.duplicates;
         (self.probes, self.probed_at) = (0, None);
         let newest = self.mark(&ack, now);
@@ -128,6 +128,7 @@ impl Sender {
                 continue;
             }
             (segment.sacked, segment.lost) = (true, false);
+            self.acked_at = now;
             // A repetition of a moment ago is not what was answered (`tcp_rack_advance`).
             if segment.copies == 1 || now - segment.sent_at >= self.srtt * 9 / 10 {
                 newest = newest.max(Some((segment.sent_at, self.passed + place as u64)));
