@@ -131,6 +131,7 @@ async fn start(config: Config, source: &Source, sensor: Sensor) -> anyhow::Resul
         incidents,
         baselines: Baselines::default(),
         manager: Manager::start()?,
+        troubled: false,
     };
     daemon.baselines = Baselines::load(&daemon.config.state_dir, &mut daemon.engine, clock::now());
     for input in interfaces {
@@ -195,6 +196,8 @@ struct Daemon {
     incidents: Incidents,
     baselines: Baselines,
     manager: Manager,
+    /// An upstream was bad when it was last looked.
+    troubled: bool,
 }
 
 /// What the thread that looks for holders brings back.
@@ -429,11 +432,23 @@ impl Daemon {
                 {
                     self.announce();
                 }
+                self.tidy_up();
             }
             Err(error) => {
                 self.swept_at = self.swept_at.after(AFTER_FAILURE);
                 tracing::warn!("a sweep failed, the next one is a new chance: {error:#}");
             }
+        }
+    }
+
+    /// When no upstream is bad any more, what trouble has taken is given back.
+    fn tidy_up(&mut self) {
+        let troubled = match &*self.latest.borrow() {
+            Some(published) => matches!(published.snapshot.state, State::Failing | State::Degraded),
+            None => false,
+        };
+        if std::mem::replace(&mut self.troubled, troubled) && !troubled {
+            sys::give_memory_back();
         }
     }
 

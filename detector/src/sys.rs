@@ -46,8 +46,8 @@ pub fn keep_no_memory() {
     }
 }
 
-/// Gives memory back to the system that start-up needed and nothing else will: the kernel's type
-/// information takes twenty megabytes while the programs are loaded.
+/// Gives memory back to the system that was needed for a while only: the kernel's type information takes
+/// twenty megabytes while the programs are loaded, and a storm takes more.
 pub fn give_memory_back() {
     // SAFETY: the function takes no pointers and may be called at any time (malloc_trim(3)).
     #[cfg(target_env = "gnu")]

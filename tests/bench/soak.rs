@@ -42,7 +42,7 @@ const SMALL: Load = Load::Steady {
 const POLL: Duration = Duration::from_millis(200);
 /// From one comparison with `ss` to the next.
 const COMPARE: Duration = Duration::from_secs(3);
-/// Memory may grow until here: buffers find their size.
+/// So long after its start a daemon's memory may grow: buffers find their size.
 const SETTLED: Duration = Duration::from_secs(300);
 /// And by this much afterwards.
 const GROWTH: u64 = 2 << 20;
@@ -105,6 +105,8 @@ struct Soak {
     books: Books,
     chance: Random,
     begin: Instant,
+    /// When the daemon was last started.
+    started: Instant,
     compared_at: Instant,
     next_container: u8,
     start: Start,
@@ -153,6 +155,7 @@ impl Soak {
             books,
             chance: Random::new(seed),
             begin: Instant::now(),
+            started: Instant::now(),
             compared_at: Instant::now(),
             next_container: 2,
             start,
@@ -176,7 +179,7 @@ impl Soak {
         self.watch_trouble(trouble, upstream, broken_at, lasts)?;
         self.lab.repair(upstream)?;
         self.wait_for_peace(trouble, upstream)?;
-        let settled = self.begin.elapsed() > SETTLED;
+        let settled = self.started.elapsed() > SETTLED;
         self.books.measure(&self.daemon, settled)
     }
 
@@ -190,7 +193,7 @@ impl Soak {
     ) -> Result<()> {
         let name = self.lab.upstreams[upstream].name;
         let mut found = false;
-        let killed_at = (!self.is_settled() && self.chance.chance(0.3))
+        let killed_at = (self.may_be_killed() && self.chance.chance(0.3))
             .then(|| Duration::from_secs_f64(self.chance.between(0.5, lasts.as_secs_f64())));
         let mut to_kill = killed_at;
         while broken_at.elapsed() < lasts {
@@ -330,8 +333,9 @@ impl Soak {
         Ok(())
     }
 
-    fn is_settled(&self) -> bool {
-        self.begin.elapsed() > SETTLED.mul_f64(0.8)
+    /// Early, so that it can settle and be watched for long afterwards.
+    fn may_be_killed(&self) -> bool {
+        self.begin.elapsed() < SETTLED.mul_f64(0.8)
     }
 
     /// As the kernel would when memory is short; it is started again at once.
@@ -339,6 +343,7 @@ impl Soak {
         self.daemon.signal(Signal::KILL)?;
         self.daemon.wait(Duration::from_secs(5))?;
         self.daemon = Daemon::start_with(&self.lab, &self.start)?;
+        self.started = Instant::now();
         self.books.kills += 1;
         self.books.measure_first(&self.daemon)
     }
