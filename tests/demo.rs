@@ -12,6 +12,8 @@ use lab::{Lab, Load, signal};
 
 #[path = "demo/acts.rs"]
 mod acts;
+#[path = "demo/dashboard.rs"]
+mod dashboard;
 #[path = "demo/metrics.rs"]
 mod metrics;
 #[path = "demo/picture.rs"]
@@ -24,6 +26,7 @@ mod tools;
 mod watcher;
 
 use acts::Play;
+use picture::Pictures;
 use stage::Stage;
 
 /// Re-enact the outage that tcpstall was written for, in a laboratory of network namespaces
@@ -36,9 +39,10 @@ struct Arguments {
     #[arg(long)]
     quick: bool,
 
-    /// Draw what `status` and `explain` say ten seconds in, as SVG
-    #[arg(long, value_name = "FILE")]
-    picture: Option<PathBuf>,
+    /// Draw what is seen into this folder, as SVG: `status` and `explain` ten seconds in (demo.svg), `top`
+    /// then (top.svg), and the dashboard at the end (dashboard.svg)
+    #[arg(long, value_name = "FOLDER")]
+    pictures: Option<PathBuf>,
 }
 
 /// Time to read a paragraph.
@@ -68,14 +72,18 @@ fn play(arguments: &Arguments) -> Result<bool> {
         .map(|upstream| lab.traffic(upstream, 0..acts::DESTINATIONS, Load::mail(acts::SESSIONS)))
         .collect::<Result<Vec<_>>>()?;
     let mut play = Play::new(stage, &lab, &traffic)?;
+    let mut pictures = match &arguments.pictures {
+        Some(folder) => Some(Pictures::begin(folder, &lab, play.daemon())?),
+        None => None,
+    };
     play.prologue()?;
     play.an_ordinary_afternoon()?;
     let Some(watch) = play.a_router_goes_wrong()? else {
         return Ok(false);
     };
     play.ten_seconds_in(&watch)?;
-    if let Some(path) = &arguments.picture {
-        play.picture(path)?;
+    if let Some(pictures) = &mut pictures {
+        pictures.in_the_middle(play.daemon(), play.culprit())?;
     }
-    play.the_repair(watch)
+    play.the_repair(watch, pictures)
 }

@@ -18,14 +18,22 @@ pub mod fault;
 pub mod http;
 #[path = "lab/leftovers.rs"]
 mod leftovers;
+#[path = "lab/monitoring.rs"]
+pub mod monitoring;
+#[path = "lab/nagios.rs"]
+pub mod nagios;
 #[path = "lab/namespace.rs"]
 pub mod namespace;
 #[path = "lab/network.rs"]
 pub mod network;
 #[path = "lab/options.rs"]
 pub mod options;
+#[path = "lab/palette.rs"]
+pub mod palette;
 #[path = "lab/partial.rs"]
 pub mod partial;
+#[path = "lab/program.rs"]
+pub mod program;
 #[path = "lab/sensors.rs"]
 pub mod sensors;
 #[path = "lab/server.rs"]
@@ -37,6 +45,8 @@ pub mod simulator;
 pub mod staged;
 #[path = "lab/status.rs"]
 pub mod status;
+#[path = "lab/terminal.rs"]
+pub mod terminal;
 #[path = "lab/traffic.rs"]
 pub mod traffic;
 

@@ -5,6 +5,8 @@
 //! able to emulate distance, and its clock may be set. `TCPSTALL_LAB_PARALLEL=N` sets how many
 //! laboratories stand at once (3).
 
+#[path = "laboratory/alerting.rs"]
+mod alerting;
 #[path = "laboratory/cli.rs"]
 mod cli;
 #[path = "laboratory/configuration.rs"]
@@ -31,6 +33,8 @@ mod life;
 mod old;
 #[path = "laboratory/overflow.rs"]
 mod overflow;
+#[path = "laboratory/plugin.rs"]
+mod plugin;
 #[path = "laboratory/polling.rs"]
 mod polling;
 #[path = "laboratory/recording.rs"]
@@ -41,6 +45,8 @@ mod rubbish;
 mod scenarios;
 #[path = "laboratory/scope.rs"]
 mod scope;
+#[path = "laboratory/screen.rs"]
+mod screen;
 #[path = "laboratory/sensors.rs"]
 mod sensors;
 #[path = "laboratory/service.rs"]

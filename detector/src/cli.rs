@@ -8,6 +8,7 @@ mod client;
 mod daemon;
 mod doctor;
 mod explain;
+mod fleet;
 mod incidents;
 mod output;
 mod record;
@@ -18,6 +19,8 @@ mod stalls;
 mod status;
 #[cfg(test)]
 mod tests;
+mod ticket;
+mod top;
 mod watch;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
@@ -90,8 +93,11 @@ enum Command {
     Stalls(stalls::Args),
     Explain(explain::Args),
     Incidents(incidents::Args),
+    Ticket(ticket::Args),
     Watch(watch::Args),
+    Top(top::Args),
     Check(check::Args),
+    Fleet(fleet::Args),
     Record(record::Args),
     Replay(replay::Args),
     Doctor(doctor::Args),
@@ -128,7 +134,10 @@ pub fn run() -> ExitCode {
         Command::Stalls(args) => stalls::run(&args, &cli.common),
         Command::Explain(args) => explain::run(&args, &cli.common),
         Command::Incidents(args) => incidents::run(&args, &cli.common),
+        Command::Ticket(args) => ticket::run(&args, &cli.common),
+        Command::Top(_) => top::run(&cli.common),
         Command::Watch(_) => watch::run(&cli.common),
+        Command::Fleet(args) => fleet::run(&args, &cli.common),
         Command::Check(args) => check::run(&args, &cli.common),
         Command::Record(args) => record::run(&args, &cli.common),
         Command::Replay(args) => replay::run(&args, &cli.common),

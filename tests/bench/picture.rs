@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, anyhow};
+use lab::palette::COLOURS;
 use plotters::{coord::Shift, prelude::*};
 
 /// Width and height.
@@ -14,17 +15,6 @@ const ABREAST: usize = 3;
 const FINE: f64 = 5.0;
 /// So few points are shown as such.
 const DOTS: usize = 20;
-/// Told apart by those who see few colours, too (Okabe and Ito).
-const COLOURS: [RGBColor; 7] = [
-    RGBColor(0, 114, 178),
-    RGBColor(213, 94, 0),
-    RGBColor(0, 158, 115),
-    RGBColor(204, 121, 167),
-    RGBColor(230, 159, 0),
-    RGBColor(86, 180, 233),
-    RGBColor(0, 0, 0),
-];
-
 /// A line, by its points.
 #[derive(Debug)]
 pub(crate) struct Curve {

@@ -1,16 +1,13 @@
 //! The acts, in their order.
 
-use std::{
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use lab::{Daemon, Fault, Lab, Traffic, signal};
 
 use crate::{
     metrics::Page,
-    picture,
+    picture::Pictures,
     stage::Stage,
     tools::{self, Established},
     watcher::Watcher,
@@ -160,13 +157,17 @@ impl<'a> Play<'a> {
         self.stage.pause()
     }
 
-    /// Draws what an operator sees at this moment.
-    pub(crate) fn picture(&self, path: &Path) -> Result<()> {
-        picture::write(path, &self.daemon, self.name)
+    pub(crate) fn daemon(&self) -> &Daemon {
+        &self.daemon
+    }
+
+    /// Name of the upstream that goes wrong.
+    pub(crate) fn culprit(&self) -> &'static str {
+        self.name
     }
 
     /// Whether everything ended well.
-    pub(crate) fn the_repair(mut self, watch: Watch) -> Result<bool> {
+    pub(crate) fn the_repair(mut self, watch: Watch, pictures: Option<Pictures>) -> Result<bool> {
         self.stage.act("The repair");
         self.stage
             .narrate("Five minutes of work, once one knows where. Here it takes a moment.");
@@ -182,6 +183,9 @@ impl<'a> Play<'a> {
             }
         }
         self.stage.command(&self.daemon, &["status"])?;
+        if let Some(pictures) = pictures {
+            pictures.at_the_end()?;
+        }
         self.daemon.stop()?;
 
         if !wrongly.is_empty() {

@@ -65,6 +65,8 @@ pub struct Options {
     pub state_dir: Option<PathBuf>,
     /// Metrics port, when not [`METRICS_PORT`].
     pub metrics_port: Option<u16>,
+    /// Address that the metrics page listens on, when not the loopback.
+    pub metrics_host: Option<Ipv4Addr>,
     /// Variables for its environment.
     pub environment: Vec<(&'static str, PathBuf)>,
     /// Runs as a user without a name, with these capabilities and no other, as `setpriv` takes them
@@ -169,6 +171,7 @@ impl Daemon {
             .clone()
             .unwrap_or_else(|| folder.path().join("state"));
         let metrics_port = options.metrics_port.unwrap_or(METRICS_PORT);
+        let metrics_host = options.metrics_host.unwrap_or(Ipv4Addr::LOCALHOST);
         let log = fs::File::create(folder.path().join("log"))?;
         let mut command = Command::new("setpriv");
         if let Some(rights) = options.rights {
@@ -189,7 +192,7 @@ impl Daemon {
             .arg("--state-dir")
             .arg(state_dir)
             .arg("--metrics-address")
-            .arg(format!("{}:{metrics_port}", Ipv4Addr::LOCALHOST))
+            .arg(format!("{metrics_host}:{metrics_port}"))
             .args(&options.arguments)
             .envs(options.environment.iter().cloned())
             .stdin(Stdio::null())

@@ -139,3 +139,42 @@ fn the_stream_of_events_tells_of_begin_and_end() {
         "{seen:?}"
     );
 }
+
+#[test]
+fn a_ticket_has_what_the_provider_needs_now_and_afterwards() {
+    let Some(world) = World::healthy() else {
+        return;
+    };
+    let nothing = it_works(world.daemon().cli(&["ticket", "provider-b"]));
+    assert_eq!(nothing.status.code(), Some(1));
+    assert!(said(&nothing).contains("there is nothing to report"));
+    let nobody = it_works(world.daemon().cli(&["ticket", "provider-x"]));
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(said(&nobody).contains("known are provider-"));
+
+    world.break_(1, Fault::Blackhole(Direction::Both));
+    world.is_blamed(1, "blackhole");
+    let ticket = it_works(world.daemon().cli_ok(&["ticket", "provider-b"]));
+    let gateway = world.lab.upstreams[1].gateway;
+    for part in [
+        format!("Subject: TCP connections through your gateway {gateway} hang: nothing comes back"),
+        "destinations stalled".to_owned(),
+        "through our other links 0 of 40 destinations stalled".to_owned(),
+        "sent again".to_owned(),
+    ] {
+        assert!(ticket.contains(&part), "{part:?} in\n{ticket}");
+    }
+    let stalls = world.stalls(&["--upstream", "provider-b"]);
+    let an_example = stalls.iter().any(|it| ticket.contains(&it.remote));
+    assert!(an_example, "no connection of {stalls:?} in\n{ticket}");
+
+    world.recovers(1);
+    let past = it_works(world.daemon().cli(&["ticket", "provider-b"]));
+    let words = said(&past).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(past.status.success(), "{words}");
+    assert!(
+        words.contains("were established and then made no progress")
+            && words.contains("provider-b is ok now: this is about its last incident"),
+        "{words}"
+    );
+}

@@ -32,7 +32,8 @@ pub(crate) struct World {
     daemon: Option<Daemon>,
     traffic: Vec<Traffic>,
     pub(crate) lab: Lab,
-    _turn: Turn,
+    /// `None` for one that stands beside another.
+    _turn: Option<Turn>,
 }
 
 impl World {
@@ -59,8 +60,19 @@ impl World {
             daemon: None,
             traffic: Vec::new(),
             lab,
-            _turn: turn,
+            _turn: Some(turn),
         })
+    }
+
+    /// Another bare laboratory, on the turn of this one.
+    #[track_caller]
+    pub(crate) fn beside(&self, upstreams: usize) -> Self {
+        Self {
+            daemon: None,
+            traffic: Vec::new(),
+            lab: it_works(Lab::start(upstreams)),
+            _turn: None,
+        }
     }
 
     /// Three upstreams, each with traffic to 20 destinations, all of them `ok`.
@@ -317,7 +329,7 @@ pub(crate) fn kernel_has(what: &str, made: &Result<()>) -> bool {
 
 /// Says that a test is skipped for lack of something, or fails when that is required.
 #[track_caller]
-fn skip(lacking: &str, requirement: &str) {
+pub(crate) fn skip(lacking: &str, requirement: &str) {
     let required = env::var_os(requirement).is_some_and(|value| value == "1");
     assert!(!required, "needs {lacking}, and {requirement}=1");
     // Past the capture of the test's output: a skip must not look like a pass.

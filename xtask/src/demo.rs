@@ -17,11 +17,13 @@ pub(crate) struct Options {
 pub(crate) fn task(options: &Options) -> Result<()> {
     packages::laboratory()?;
     let tcpstall = build::release()?;
-    let demo = build::laboratory_program("demo")?;
-    as_root(
-        command(demo)
-            .args(&options.args)
-            .env("TCPSTALL_BIN", tcpstall),
-    )?
-    .become_it()
+    let mut demo = command(build::laboratory_program("demo")?)
+        .args(&options.args)
+        .env("TCPSTALL_BIN", tcpstall);
+    if options.args.iter().any(|it| it.starts_with("--pictures"))
+        && let Some(tools) = packages::monitoring()?
+    {
+        demo = demo.env("TCPSTALL_TOOLS", tools);
+    }
+    as_root(demo)?.become_it()
 }

@@ -1,10 +1,16 @@
 //! Packages of the distribution: what is missing, and how to get it.
 
-use anyhow::{Result, bail};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, Result, bail};
 
 use crate::{
     command::{Invocation, command, find, say},
     root::as_root,
+    workspace,
 };
 
 /// A program that the laboratory needs, and the package that has it.
@@ -112,6 +118,17 @@ const PEERS: &[Needed] = &[
     },
 ];
 
+/// What alerts and plugins are tried with; several names where distributions do not agree.
+const MONITORING: &[&[&str]] = &[
+    &["prometheus"],
+    &["promtool"],
+    &["prometheus-alertmanager", "alertmanager"],
+    &["amtool"],
+    &["nagios4", "nagios"],
+];
+/// Where Debian has them.
+const MONITORING_PACKAGES: &[&str] = &["prometheus", "prometheus-alertmanager", "nagios4-core"];
+
 /// Find the programs that make and break networks, or install them.
 pub(crate) fn laboratory() -> Result<()> {
     provide(LABORATORY)
@@ -135,6 +152,64 @@ pub(crate) fn peers() {
             say(&format!("going on without: {error:#}"));
         }
     }
+}
+
+/// Find Prometheus, Alertmanager and Nagios, or fetch them: the folder below which they are, when that is not the
+/// machine itself. They are unpacked and not installed, since a package would start a service.
+pub(crate) fn monitoring() -> Result<Option<PathBuf>> {
+    let is_missing = |names: &&[&str]| names.iter().all(|name| find(name).is_none());
+    if !MONITORING.iter().any(is_missing) {
+        return Ok(None);
+    }
+    if !has_apt() {
+        bail!(
+            "Prometheus, Alertmanager or Nagios is missing, with which alerts and plugins are tried: \
+             put `prometheus`, `promtool`, `alertmanager` and `amtool` \
+             (https://prometheus.io/download) and `nagios` into the PATH, then run this again"
+        );
+    }
+    let folder = workspace::tool("monitoring", "1")?;
+    if folder.is_dir() {
+        return Ok(Some(folder));
+    }
+    say("Prometheus, Alertmanager and Nagios, unpacked and not installed");
+    apt_update()?;
+    let part = workspace::tool("part-of-monitoring", "1")?;
+    // Of an attempt that was broken off.
+    let _ = fs::remove_dir_all(&part);
+    download(MONITORING_PACKAGES, &part)?;
+    fs::rename(&part, &folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    Ok(Some(folder))
+}
+
+/// Fetch packages and unpack them below a folder.
+fn download(packages: &[&str], folder: &Path) -> Result<()> {
+    let fetched = folder.join("packages");
+    fs::create_dir_all(&fetched)
+        .with_context(|| format!("{} cannot be made", fetched.display()))?;
+    command("apt-get")
+        .args(["--quiet", "--quiet", "download"])
+        // Root would otherwise fetch as a user who cannot write here.
+        .args(["-o", "APT::Sandbox::User=root"])
+        .args(packages)
+        .folder(&fetched)
+        .run()?;
+    unpack(&fetched, folder)?;
+    fs::remove_dir_all(&fetched)?;
+    Ok(())
+}
+
+/// Unpack all packages of a folder into another.
+pub(crate) fn unpack(packages: &Path, into: &Path) -> Result<()> {
+    for package in fs::read_dir(packages)? {
+        let package = package?.path();
+        command("dpkg-deb")
+            .arg("--extract")
+            .arg(package)
+            .arg(into)
+            .run()?;
+    }
+    Ok(())
 }
 
 fn provide(needed: &[Needed]) -> Result<()> {

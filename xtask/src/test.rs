@@ -52,6 +52,11 @@ impl Options {
 /// `cargo xtask test`
 pub(crate) fn task(options: &Options) -> Result<()> {
     packages::laboratory()?;
+    let tools = packages::monitoring().unwrap_or_else(|error| {
+        // The laboratory's tests that need them say so and fail; all others run.
+        warn(&format!("{error:#}"));
+        None
+    });
     let tcpstall = build::release()?;
     let harness: Vec<_> = options.filters.iter().chain(&options.args).collect();
 
@@ -71,6 +76,9 @@ pub(crate) fn task(options: &Options) -> Result<()> {
             .env("TCPSTALL_BIN", &tcpstall)
             .env("TCPSTALL_LAB_REQUIRED", "1")
             .folder(&workspace::root().join("tests"));
+        if let Some(tools) = &tools {
+            run = run.env("TCPSTALL_TOOLS", tools);
+        }
         if options.all {
             run = run.env("TCPSTALL_LAB_ALL", "1");
         }

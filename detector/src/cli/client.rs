@@ -16,7 +16,11 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use tokio::{net::UnixStream, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::UnixStream,
+    time::timeout,
+};
 
 use crate::{
     api,
@@ -104,7 +108,7 @@ async fn read(socket: &Path, path: &str) -> anyhow::Result<Bytes> {
     Ok(body.with_context(|| ended_early(socket))?.to_bytes())
 }
 
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?)
@@ -115,16 +119,7 @@ async fn ask(socket: &Path, path: &str) -> anyhow::Result<Response<Incoming>> {
     let stream = UnixStream::connect(socket)
         .await
         .map_err(|error| not_connected(socket, &error))?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .with_context(|| ended_early(socket))?;
-    // It ends with the runtime; what goes wrong in it is told by the request.
-    tokio::spawn(connection);
-    let request = Request::get(path)
-        .header("host", "tcpstall")
-        .body(Empty::<Bytes>::new())?;
-    let response = sender
-        .send_request(request)
+    let response = request(stream, "tcpstall", path)
         .await
         .with_context(|| ended_early(socket))?;
     if response.status().is_success() {
@@ -141,6 +136,21 @@ async fn ask(socket: &Path, path: &str) -> anyhow::Result<Response<Incoming>> {
         Err(_) => status.to_string(),
     };
     bail!("the daemon at {} answers: {why}", socket.display())
+}
+
+/// Sends `GET path` and gives the head of the answer.
+pub(super) async fn request(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    host: &str,
+    path: &str,
+) -> anyhow::Result<Response<Incoming>> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // It ends with the runtime; what goes wrong in it is told by the request.
+    tokio::spawn(connection);
+    let request = Request::get(path)
+        .header("host", host)
+        .body(Empty::<Bytes>::new())?;
+    Ok(sender.send_request(request).await?)
 }
 
 fn not_connected(socket: &Path, error: &io::Error) -> anyhow::Error {

@@ -10,6 +10,7 @@ mod clamp;
 mod doctor;
 mod evidence;
 mod explain;
+mod fleet;
 mod groups;
 mod incidents;
 mod next;
@@ -20,20 +21,25 @@ mod status;
 mod story;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
+mod ticket;
 mod timeline;
 mod units;
 
 pub(super) use self::{
+    chart::bar,
     check::check,
     doctor::doctor,
     explain::{explain_upstream, summary},
+    fleet::{ambiguous, fleet, unreachable},
     groups::{Key, grouped, groups},
     incidents::{incident, incidents, unknown_incident},
     replay::{recorded, replay},
-    stalls::stalls,
-    status::{event, sentence, stale, status},
+    stalls::{process, queue, stalls},
+    status::{all_via, event, sentence, since, stale, status},
     story::{explain_connection, find},
+    ticket::{Ticket, doubts, past_ticket, ticket},
+    units::{age, bytes},
 };
 use crate::{api, serve::words::clean};
 

@@ -55,7 +55,11 @@ fn every_flag_is_understood() {
         "tcpstall explain c-7f3a9c01",
         "tcpstall incidents --limit 3 -o wide",
         "tcpstall incidents i-7f3a9c01",
+        "tcpstall ticket provider-b --json",
+        "tcpstall fleet",
+        "tcpstall fleet --prometheus http://prometheus.example:9090/prefix -o wide",
         "tcpstall watch --json",
+        "tcpstall top --socket /x",
         "tcpstall check",
         "tcpstall check provider-b",
         "tcpstall record /x",
@@ -101,6 +105,15 @@ fn wrong_usage_is_refused() {
             "invalid socket address",
         ),
         ("tcpstall incidents i-1 --limit 3", "cannot be used with"),
+        ("tcpstall ticket", "<UPSTREAM>"),
+        (
+            "tcpstall fleet --prometheus https://x",
+            "http:// only; let a proxy on this host",
+        ),
+        (
+            "tcpstall fleet --prometheus x:9090",
+            "expected an address such as http://",
+        ),
         ("tcpstall record", "<FILE>"),
         (
             "tcpstall record /x --for 0s",

@@ -268,7 +268,7 @@ pub(super) fn interface(next_hop: &NextHop, snapshot: &Snapshot) -> String {
 }
 
 /// What needs attention first.
-fn urgency(state: State) -> u8 {
+pub(crate) fn urgency(state: State) -> u8 {
     match state {
         State::Failing => 0,
         State::Degraded => 1,

@@ -21,7 +21,7 @@ use prometheus::{
 use super::Published;
 #[cfg(test)]
 use super::REVISION;
-use crate::model::{Cause, Transition};
+use crate::model::{Cause, Outcome, Transition};
 
 /// Content type of the page.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -198,6 +198,10 @@ impl Metrics {
             for upstream in upstreams {
                 let label = self.label(&upstream.name);
                 self.timeouts.with_label_values(&[&*label]);
+                for outcome in Outcome::ALL {
+                    self.stall_duration
+                        .with_label_values(&[&*label, outcome.word()]);
+                }
                 for cause in Cause::ALL {
                     self.stalls.with_label_values(&[&*label, cause.word()]);
                     if *cause != Cause::ZeroWindow {
@@ -228,7 +232,7 @@ impl Metrics {
                 .incidents
                 .remove_label_values(&[upstream, cause.word()]);
         }
-        for outcome in crate::model::Outcome::ALL {
+        for outcome in Outcome::ALL {
             let _ = self
                 .stall_duration
                 .remove_label_values(&[upstream, outcome.word()]);

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::{
     command::{Invocation, command, say},
-    workspace,
+    packages, workspace,
 };
 
 /// Where Debian is when the machine does not say otherwise.
@@ -222,13 +222,7 @@ fn fetch(state: &Path, kernel: &Kernel) -> Result<()> {
         .args(names)
         .folder(&packages)
         .run()?;
-    for package in fs::read_dir(&packages)? {
-        command("dpkg-deb")
-            .arg("--extract")
-            .arg(package?.path())
-            .arg(&unpacked)
-            .run()?;
-    }
+    packages::unpack(&packages, &unpacked)?;
     arrange(&unpacked, release)?;
     fs::rename(&unpacked, &kernel.folder)?;
     Ok(())

@@ -38,7 +38,8 @@ pub(super) fn bars(
     text
 }
 
-fn bar(value: u32, peak: u32) -> char {
+/// A bar for `value`, of which `peak` is a full one.
+pub(in crate::cli) fn bar(value: u32, peak: u32) -> char {
     if value == 0 {
         return ' ';
     }

@@ -9,6 +9,9 @@ use crate::{
     serve::words::{cause, clean, count, stalled},
 };
 
+/// What to say where there is nothing to say.
+pub(super) const NOTHING: &str = "nothing that was seen";
+
 /// Most telling first.
 pub(super) fn speaks_for(
     upstream: &api::Upstream,
@@ -62,7 +65,7 @@ pub(super) fn speaks_against(upstream: &api::Upstream, status: &api::Status) -> 
         points.push("no other upstream has enough traffic to compare with".to_owned());
     }
     if points.is_empty() {
-        points.push("nothing that was seen".to_owned());
+        points.push(NOTHING.to_owned());
     }
     points
 }
@@ -191,7 +194,8 @@ fn connections(upstream: &api::Upstream) -> Option<String> {
     ))
 }
 
-fn sizes(evidence: &api::Evidence) -> Option<String> {
+/// What passes, and what does not.
+pub(super) fn sizes(evidence: &api::Evidence) -> Option<String> {
     let passed = evidence.largest_passed_bytes;
     let waiting = evidence.smallest_waiting_bytes;
     match (passed, waiting) {
@@ -217,7 +221,8 @@ fn receiving(evidence: &api::Evidence) -> Option<String> {
     ))
 }
 
-fn leg(evidence: &api::Evidence) -> Option<String> {
+/// Which of several next hops it is.
+pub(super) fn leg(evidence: &api::Evidence) -> Option<String> {
     let leg = evidence.leg.as_ref()?;
     let place = match leg.gateway {
         Some(gateway) => format!("{gateway} on {}", clean(&leg.interface)),
@@ -228,7 +233,8 @@ fn leg(evidence: &api::Evidence) -> Option<String> {
     ))
 }
 
-fn counterfactual(upstream: &api::Upstream) -> Option<String> {
+/// How its stalled destinations do elsewhere.
+pub(super) fn counterfactual(upstream: &api::Upstream) -> Option<String> {
     let seen = upstream.counterfactual;
     let fine = match seen.fine_elsewhere {
         0 => return None,
@@ -252,7 +258,7 @@ fn counterfactual(upstream: &api::Upstream) -> Option<String> {
 }
 
 /// What routers and peers say of the connections that wait.
-fn reports(stalls: &[api::Stall]) -> Vec<String> {
+pub(super) fn reports(stalls: &[api::Stall]) -> Vec<String> {
     let held = || stalls.iter().filter(|it| it.cause != Cause::ZeroWindow);
     let mut points = Vec::new();
     let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
@@ -302,7 +308,7 @@ fn orphans(upstream: &api::Upstream) -> Option<String> {
 }
 
 /// A few of `total` destinations.
-fn examples(destinations: &[Destination], total: u32) -> String {
+pub(super) fn examples(destinations: &[Destination], total: u32) -> String {
     const MOST: usize = 5;
     let mut shown: Vec<_> = destinations
         .iter()

@@ -104,7 +104,7 @@ fn not_counted(upstream: &api::Upstream) -> Vec<String> {
 
 /// In order: the oldest of the upstream's cause, the oldest of each other cause, the oldest others;
 /// not those whose peer does not read.
-fn typical(stalls: &[api::Stall], cause: Option<Cause>) -> Vec<&api::Stall> {
+pub(super) fn typical(stalls: &[api::Stall], cause: Option<Cause>) -> Vec<&api::Stall> {
     let mut held: Vec<_> = stalls
         .iter()
         .filter(|it| it.cause != Cause::ZeroWindow)

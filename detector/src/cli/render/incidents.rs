@@ -254,7 +254,7 @@ fn connections(number: u32) -> String {
 }
 
 /// To the second: the length says the rest.
-fn time(time: Timestamp) -> String {
+pub(super) fn time(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 

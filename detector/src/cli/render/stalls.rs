@@ -19,7 +19,7 @@ pub(in crate::cli) fn stalls(stalls: &[api::Stall], wide: bool) -> String {
 }
 
 /// "smtpd (4711)", as far as it is known.
-pub(super) fn process(stall: &api::Stall) -> String {
+pub(in crate::cli) fn process(stall: &api::Stall) -> String {
     match (&stall.process, stall.pid) {
         (Some(process), Some(pid)) => format!("{} ({pid})", clean(process)),
         (Some(process), None) => clean(process),
@@ -29,7 +29,7 @@ pub(super) fn process(stall: &api::Stall) -> String {
 }
 
 /// Written and not acknowledged.
-pub(super) fn queue(stall: &api::Stall) -> u64 {
+pub(in crate::cli) fn queue(stall: &api::Stall) -> u64 {
     u64::from(stall.unacked_bytes) + u64::from(stall.unsent_bytes)
 }
 

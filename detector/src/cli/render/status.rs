@@ -71,7 +71,7 @@ pub(in crate::cli) fn event(event: &api::Event) -> String {
 }
 
 /// How long it has been in its state: "12.3 s".
-pub(super) fn since(upstream: &api::Upstream, status: &api::Status) -> String {
+pub(in crate::cli) fn since(upstream: &api::Upstream, status: &api::Status) -> String {
     units::age(seconds(upstream, status))
 }
 
@@ -252,7 +252,7 @@ fn row(upstream: &api::Upstream, status: &api::Status, wide: bool) -> Vec<Cell> 
 }
 
 /// The first next hop, and how many more there are.
-fn all_via(upstream: &api::Upstream) -> String {
+pub(in crate::cli) fn all_via(upstream: &api::Upstream) -> String {
     let mut text = match upstream.interface.as_deref() {
         Some(interface) => via(Some(interface), upstream.gateway),
         None => "-".to_owned(),

@@ -11,11 +11,11 @@ mod explained;
 
 const WIDTH: usize = 80;
 
-fn status() -> api::Status {
+pub(in crate::cli) fn status() -> api::Status {
     json::status(&example::snapshot(), &example::facts())
 }
 
-fn stalls() -> Vec<api::Stall> {
+pub(in crate::cli) fn stalls() -> Vec<api::Stall> {
     json::stalls(&example::snapshot(), &example::facts(), &Filter::default())
 }
 
@@ -23,7 +23,7 @@ fn now() -> Timestamp {
     example::facts().wall
 }
 
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     anstream::adapter::strip_str(text).to_string()
 }
 

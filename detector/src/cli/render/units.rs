@@ -3,7 +3,7 @@
 //! **Invariant:** at most three digits that matter.
 
 /// A span of time: "340 ms", "12.3 s", "3m 20s", "2h 05m", "3d 4h".
-pub(super) fn age(seconds: f64) -> String {
+pub(in crate::cli) fn age(seconds: f64) -> String {
     let whole = seconds.max(0.0).round();
     let part = |unit: f64, of: f64| ((whole / unit).floor() % of).floor();
     if seconds < 0.9995 {
@@ -20,7 +20,7 @@ pub(super) fn age(seconds: f64) -> String {
 }
 
 /// An amount of data: "1448 B", "30.0 kB", "812 MB".
-pub(super) fn bytes(count: u64) -> String {
+pub(in crate::cli) fn bytes(count: u64) -> String {
     const STEPS: [(&str, u64); 4] = [
         ("TB", 1_000_000_000_000),
         ("GB", 1_000_000_000),

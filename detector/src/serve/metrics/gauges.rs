@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use prometheus::proto;
 
 use super::super::{Facts, Published, REVISION, VERSION, json, words};
-use crate::model::{Cause, NextHop, Snapshot, State, Upstream};
+use crate::model::{Cause, NextHop, Scope, Snapshot, State, Upstream};
 
 const LONGEST_LABEL: usize = 128;
 /// Next hops for which a zero is shown for each cause that no connection has.
@@ -47,6 +47,11 @@ fn by_upstream(snapshot: &Snapshot, facts: &Facts) -> Vec<Gauge> {
         "1 for the state that the upstream is in, 0 for the others.",
         &["upstream", "state"],
     );
+    let mut trouble = Gauge::new(
+        "tcpstall_upstream_trouble_info",
+        "1 while the upstream is degraded or failing: why, and how far it reaches.",
+        &["upstream", "cause", "scope"],
+    );
     let mut changed = Gauge::new(
         "tcpstall_upstream_state_change_timestamp_seconds",
         "When the upstream entered its state.",
@@ -83,6 +88,11 @@ fn by_upstream(snapshot: &Snapshot, facts: &Facts) -> Vec<Gauge> {
             let value = f64::from(u8::from(*it == upstream.state));
             state.add([name.clone(), it.word().to_owned()], value);
         }
+        if matches!(upstream.state, State::Degraded | State::Failing) {
+            let cause = upstream.cause.unwrap_or(Cause::Unknown).word();
+            let scope = upstream.scope.unwrap_or(Scope::Upstream).word();
+            trouble.set([name.clone(), cause.to_owned(), scope.to_owned()], 1.0);
+        }
         changed.add(
             [name.clone()],
             seconds(facts.wall_at(snapshot.at, upstream.since)),
@@ -96,6 +106,7 @@ fn by_upstream(snapshot: &Snapshot, facts: &Facts) -> Vec<Gauge> {
     }
     vec![
         state,
+        trouble,
         changed,
         confidence,
         active,
