@@ -251,7 +251,7 @@ fn style(cell: &vt100::Cell) -> Style {
     ];
     let mut style = Style::new();
     for (_, effect) in effects.into_iter().filter(|it| it.0) {
-        style = style | effect;
+        style |= effect;
     }
     match cell.fgcolor() {
         vt100::Color::Default => style,
