@@ -37,6 +37,10 @@ const GRACE: Duration = Duration::from_secs(10);
 const CALM: Duration = Duration::from_secs(45);
 /// The walks of the daemon are part of its own processor time.
 const WALKS: [&str; 3] = ["sweep", "sweep_others", "holders"];
+/// Most of them ask the kernel's tracing for its events, which is not mounted everywhere: in sight of the tool
+/// alone it is.
+const TRACED: &str = "for it in tracefs:/sys/kernel/tracing debugfs:/sys/kernel/debug; do \
+    mountpoint -q ${it#*:} || mount -t ${it%%:*} nodev ${it#*:}; done; exec \"$@\"";
 /// More of a line is not shown.
 const WIDTH: usize = 150;
 
@@ -305,7 +309,8 @@ impl Running {
     fn start(lab: &Lab, peer: &Peer, output: File) -> Result<Self> {
         let mut command = Command::new("setpriv");
         command
-            .args(["--pdeathsig", "INT", "--"])
+            .args(["--pdeathsig", "INT", "--", "unshare", "--mount"])
+            .args(["--propagation", "private", "sh", "-c", TRACED, "sh"])
             .args(peer.command)
             .env("PYTHONUNBUFFERED", "1")
             .stdin(Stdio::null())
@@ -325,7 +330,9 @@ impl Running {
         }
         let said = fs::read(output.path())?;
         let said = String::from_utf8_lossy(&said);
-        anyhow::bail!("does not run here: {}", last(&said, 1))
+        let mut errors = said.lines().filter(|it| it.contains("ERROR"));
+        let why = errors.next_back().map_or_else(|| last(&said, 1), cut);
+        anyhow::bail!("does not run here: {why}")
     }
 }
 
