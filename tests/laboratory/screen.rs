@@ -10,6 +10,21 @@ const SMALL: (u16, u16) = (80, 24);
 const ENTER: &str = "\r";
 const ESCAPE: &str = "\x1b";
 
+/// A host without traffic, and the screen on it.
+#[track_caller]
+fn shown() -> Option<(World, Terminal)> {
+    let mut world = World::new(1)?;
+    world.watch();
+    let mut top = it_works(Terminal::start(
+        &world.lab.host,
+        world.daemon(),
+        &["top"],
+        SMALL,
+    ));
+    it_works(top.wait_until(SOON, "a screen", |it| it.contains("q leave")));
+    Some((world, top))
+}
+
 #[test]
 fn top_shows_trouble_as_it_comes_and_goes_and_gives_the_terminal_back() {
     let Some(world) = World::healthy() else {
@@ -64,17 +79,9 @@ fn top_shows_trouble_as_it_comes_and_goes_and_gives_the_terminal_back() {
 
 #[test]
 fn top_gives_the_terminal_back_when_it_is_told_to_end() {
-    let Some(mut world) = World::new(1) else {
+    let Some((_world, mut top)) = shown() else {
         return;
     };
-    world.watch();
-    let mut top = it_works(Terminal::start(
-        &world.lab.host,
-        world.daemon(),
-        &["top"],
-        SMALL,
-    ));
-    it_works(top.wait_until(SOON, "a screen", |it| it.contains("q leave")));
     assert!(!it_works(top.echoes()));
     it_works(top.signal(Signal::TERM));
     let status = it_works(top.wait());
@@ -88,34 +95,18 @@ fn top_gives_the_terminal_back_when_it_is_told_to_end() {
 /// A dropped ssh session: the kernel says so, and nobody is left to show anything to.
 #[test]
 fn top_ends_with_its_terminal() {
-    let Some(mut world) = World::new(1) else {
+    let Some((_world, mut top)) = shown() else {
         return;
     };
-    world.watch();
-    let mut top = it_works(Terminal::start(
-        &world.lab.host,
-        world.daemon(),
-        &["top"],
-        SMALL,
-    ));
-    it_works(top.wait_until(SOON, "a screen", |it| it.contains("q leave")));
     let status = it_works(top.hang_up());
     assert!(status.success(), "{status}");
 }
 
 #[test]
 fn top_says_when_the_daemon_goes_away() {
-    let Some(mut world) = World::new(1) else {
+    let Some((mut world, mut top)) = shown() else {
         return;
     };
-    world.watch();
-    let mut top = it_works(Terminal::start(
-        &world.lab.host,
-        world.daemon(),
-        &["top"],
-        SMALL,
-    ));
-    it_works(top.wait_until(SOON, "a screen", |it| it.contains("q leave")));
     it_works(world.take_daemon().stop());
     it_works(top.wait_until(SOON, "no daemon", |it| {
         it.contains("no tcpstall daemon answers")

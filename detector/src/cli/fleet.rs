@@ -23,7 +23,7 @@ pub(super) use prometheus::example;
 /// Show upstreams and the hosts that they are bad on
 ///
 /// Asks a Prometheus that scrapes the tcpstall of many hosts; no daemon is needed here. A row per
-/// upstream, hosts that say the same of it counted together; `-o wide` has a row per upstream and host.
+/// upstream; `-o wide` has a row per upstream and host.
 /// An upstream is the same everywhere when `tcpstall.toml` calls it the same.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Examples:\n  \
@@ -48,7 +48,7 @@ pub(super) struct Fleet {
     pub(super) schema: u32,
     /// When this was asked.
     pub(super) observed_at: Timestamp,
-    /// Worst first, then by name.
+    /// Worst first, then those that are bad on most hosts, then by name.
     pub(super) upstreams: Vec<Upstream>,
     /// Hosts whose daemon Prometheus cannot reach.
     pub(super) unreachable: Vec<String>,

@@ -205,7 +205,8 @@ fn end_at_signals(send: &SyncSender<News>) -> anyhow::Result<()> {
                 }
             }
         });
-        give_back();
+        // Nothing is written: that may be just what the other thread waits for, with the terminal in its hands.
+        let _ = disable_raw_mode();
         std::process::exit(0);
     });
     Ok(())

@@ -9,9 +9,6 @@ use crate::{
     serve::words::{cause, clean, count, stalled},
 };
 
-/// What to say where there is nothing to say.
-pub(super) const NOTHING: &str = "nothing that was seen";
-
 /// Most telling first.
 pub(super) fn speaks_for(
     upstream: &api::Upstream,
@@ -41,6 +38,16 @@ pub(super) fn speaks_for(
 pub(super) fn speaks_against(upstream: &api::Upstream, status: &api::Status) -> Vec<String> {
     let mut points = Vec::new();
     points.extend(progress(upstream));
+    points.extend(doubts(upstream, status));
+    if points.is_empty() {
+        points.push("nothing that was seen".to_owned());
+    }
+    points
+}
+
+/// Reasons to look elsewhere than at the upstream.
+pub(super) fn doubts(upstream: &api::Upstream, status: &api::Status) -> Vec<String> {
+    let mut points = Vec::new();
     points.extend(one_site(upstream));
     let seen = upstream.counterfactual;
     let stuck = seen.destinations.saturating_sub(seen.fine_elsewhere);
@@ -63,9 +70,6 @@ pub(super) fn speaks_against(upstream: &api::Upstream, status: &api::Status) -> 
         .filter(|it| it.name != upstream.name);
     if others.all(|it| it.state == State::Idle) {
         points.push("no other upstream has enough traffic to compare with".to_owned());
-    }
-    if points.is_empty() {
-        points.push(NOTHING.to_owned());
     }
     points
 }

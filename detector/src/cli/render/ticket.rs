@@ -143,13 +143,7 @@ pub(in crate::cli) fn past_ticket(
 
 /// What speaks against sending it, for the one who is about to.
 pub(in crate::cli) fn doubts(upstream: &api::Upstream, status: &api::Status) -> Vec<String> {
-    let mut points = evidence::speaks_against(upstream, status);
-    // That some do well belongs into the text itself, and nothing is no doubt.
-    let told = [
-        evidence::progress(upstream),
-        Some(evidence::NOTHING.to_owned()),
-    ];
-    points.retain(|it| !told.contains(&Some(it.clone())));
+    let mut points = evidence::doubts(upstream, status);
     points.extend(evidence::carrier(upstream, status));
     points
 }
