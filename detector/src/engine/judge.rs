@@ -18,8 +18,13 @@ const BAD_SHARE: f64 = 0.3;
 /// Whatever is usual, more than this share of stalled destinations is not expected.
 const USUAL_AT_MOST: f64 = 0.25;
 
+/// Where chance does what is seen at most this often, nothing is gained by a longer look.
+const BEYOND_DOUBT: f64 = 1e-9;
+
 /// How long an opinion must last before a worse state is entered.
 pub const ENTER: Duration = Duration::from_millis(400);
+/// The same for `failing` where it is beyond doubt.
+const ENTER_BEYOND_DOUBT: Duration = Duration::from_millis(200);
 /// How long it may waver between the smaller and the larger part before the smaller is believed.
 pub const WAVER: Duration = Duration::from_millis(800);
 /// How long a sweep is waited for before events alone are believed.
@@ -97,7 +102,7 @@ pub fn opinion(votes: Votes, usual: f64, together: impl FnOnce() -> u32) -> Opin
     if votes.active + votes.without < FEWEST || votes.active == 0 {
         return Opinion::TooLittle;
     }
-    let chance = at_least(votes.stalled, votes.active, usual);
+    let chance = doubt(votes, usual);
     let surely =
         |together| together >= FEWEST && at_least(together, votes.active, usual) < DOUBT_TOGETHER;
     if votes.stalled >= FEWEST && (chance < DOUBT || chance < DOUBT_TOGETHER && surely(together()))
@@ -113,10 +118,15 @@ pub fn opinion(votes: Votes, usual: f64, together: impl FnOnce() -> u32) -> Opin
     }
 }
 
+/// The chance that so many destinations are stalled of themselves.
+pub fn doubt(votes: Votes, usual: f64) -> f64 {
+    at_least(votes.stalled, votes.active, usual)
+}
+
 /// How sure a state is, 0 to 1: against it stands the chance that the votes came about otherwise.
 pub fn confidence(state: State, votes: Votes, usual: f64) -> f64 {
     let doubt = match state {
-        State::Degraded | State::Failing => at_least(votes.stalled, votes.active, usual),
+        State::Degraded | State::Failing => doubt(votes, usual),
         State::Ok => 1.0 - at_least(votes.stalled + 1, votes.active, BAD_SHARE),
         State::Idle => return 0.0,
     };
@@ -131,15 +141,17 @@ pub fn confidence(state: State, votes: Votes, usual: f64) -> f64 {
 ///       └────────── nothing for 5 min ────────────────────── failing ───────┘
 /// ```
 /// Unsure for 4 s takes `failing` to `degraded`, and for 30 s that to `ok`: it is not surely abnormal
-/// any more. `held` is how long the opinion has been the same.
-pub fn next(state: State, opinion: Opinion, held: Duration) -> State {
+/// any more. Where the larger part is stalled beyond `doubt`, 0.2 s are enough for `failing`. `held` is
+/// how long the opinion has been the same.
+pub fn next(state: State, opinion: Opinion, doubt: f64, held: Duration) -> State {
     use Opinion as O;
     use State as S;
     let entered = held >= ENTER;
+    let failed = entered || doubt < BEYOND_DOUBT && held >= ENTER_BEYOND_DOUBT;
     let left = held >= LEAVE;
     match (state, opinion) {
         (S::Idle, O::Normal) => S::Ok,
-        (S::Idle | S::Ok | S::Degraded, O::Abnormal { most: true }) if entered => S::Failing,
+        (S::Idle | S::Ok | S::Degraded, O::Abnormal { most: true }) if failed => S::Failing,
         (S::Idle | S::Ok, O::Abnormal { most: false }) if entered => S::Degraded,
         (S::Failing, O::Abnormal { most: false } | O::Unsure) if left => S::Degraded,
         (S::Degraded | S::Failing, O::Normal) if left => S::Ok,
@@ -210,10 +222,10 @@ impl Held {
         }
     }
 
-    /// The state after `state`. Whoever wavers between "most" and "some" is surely abnormal all the
-    /// while, and at least degraded.
-    pub fn next(&self, state: State, now: Time) -> State {
-        let to = next(state, self.opinion, now.since(self.since));
+    /// The state after `state`, given the chance that what is seen came about of itself. Whoever wavers
+    /// between "most" and "some" is surely abnormal all the while, and at least degraded.
+    pub fn next(&self, state: State, doubt: f64, now: Time) -> State {
+        let to = next(state, self.opinion, doubt, now.since(self.since));
         match (to, self.abnormal_since) {
             (State::Idle | State::Ok, Some(since)) if now.since(since) >= WAVER => State::Degraded,
             _ => to,
@@ -342,11 +354,24 @@ mod tests {
             (S::Failing, O::TooLittle, ms(300_000), S::Idle),
         ] {
             assert_eq!(
-                next(state, opinion, held),
+                next(state, opinion, DOUBT, held),
                 then,
                 "{state} {opinion:?} {held:?}"
             );
         }
+    }
+
+    #[test]
+    fn beyond_doubt_half_the_wait_is_enough_and_only_for_the_larger_part() {
+        let ms = Duration::from_millis;
+        let most = Opinion::Abnormal { most: true };
+        let some = Opinion::Abnormal { most: false };
+        let after = |opinion, doubt, held| next(State::Ok, opinion, doubt, ms(held));
+        assert_eq!(after(most, 1e-10, 199), State::Ok);
+        assert_eq!(after(most, 1e-10, 200), State::Failing);
+        assert_eq!(after(most, 1e-8, 399), State::Ok, "in doubt");
+        assert_eq!(after(some, 1e-10, 399), State::Ok, "the smaller part");
+        assert_eq!(after(some, 1e-10, 400), State::Degraded);
     }
 
     proptest! {
@@ -359,7 +384,7 @@ mod tests {
             let mut state = State::Ok;
             for (most, step) in opinions {
                 held.update(Opinion::Abnormal { most }, now);
-                state = held.next(state, now);
+                state = held.next(state, DOUBT, now);
                 prop_assert!(now < Time(0).after(WAVER) || state != State::Ok, "at {now:?}");
                 now = now.after(Duration::from_millis(step));
             }

@@ -324,7 +324,8 @@ impl Engine {
     /// The state after the present one. A worse one is entered only when a sweep confirms it, and
     /// not while the host wakes up.
     fn next_state(&self, record: &Record, now: Time) -> State {
-        let to = record.held.next(record.state, now);
+        let doubt = judge::doubt(record.tally.numbers(), record.usual);
+        let to = record.held.next(record.state, doubt, now);
         let waking = self.resumed_at.is_some_and(|at| now < at.after(WAKING));
         let enters = is_bad(to) && !is_bad(record.state);
         if enters && (waking || !record.held.is_confirmed(self.swept_at, now)) {
