@@ -51,6 +51,8 @@ mod screen;
 mod sensors;
 #[path = "laboratory/service.rs"]
 mod service;
+#[path = "laboratory/stakes.rs"]
+mod stakes;
 #[path = "laboratory/traps.rs"]
 mod traps;
 #[path = "laboratory/world.rs"]

@@ -264,17 +264,24 @@ impl Files {
         Some(load!(inode, inode_number as u64))
     }
 
+    /// The process that has the file open; `None` at the end.
+    #[inline(always)]
+    pub(crate) fn process(self) -> Option<u32> {
+        // SAFETY: the verifier checks accesses to the context.
+        let (task, file) = unsafe { ((*self.0).task, (*self.0).file) };
+        if task.is_null() || file.is_null() {
+            return None;
+        }
+        Some(load!(task, task_tgid as u32))
+    }
+
     /// Appends that the process which has the file open holds the socket.
     #[inline(always)]
     pub(crate) fn write_holder(self, inode: u64) {
-        // SAFETY: as above.
-        let task = unsafe { (*self.0).task };
-        if task.is_null() {
-            return;
-        }
+        let Some(pid) = self.process() else { return };
         let holder = RawHolder {
             inode,
-            pid: load!(task, task_tgid as u32),
+            pid,
             reserved: 0,
         };
         // Without room the kernel shows the same file again.
@@ -728,6 +735,13 @@ pub(crate) fn number(next_hop: &RawNextHop) -> u64 {
 pub(crate) fn increment(counts: *mut RawCounts, column: Column) {
     // SAFETY: a value of a map, checked by the verifier; it has a place for every column.
     unsafe { *counts.cast::<u32>().add(column as usize) += 1 }
+}
+
+/// Adds one to the count of a process. Walks do not overlap, so no other CPU counts at the same time.
+#[inline(always)]
+pub(crate) fn count(slot: *mut u32) {
+    // SAFETY: a value of a map, checked by the verifier.
+    unsafe { *slot += 1 }
 }
 
 /// Adds one to a counter of this CPU.

@@ -29,6 +29,9 @@ pub const MAX_ROUTES: u32 = 256;
 /// Sockets whose holders are looked for in one walk over the open files.
 pub const MAX_WANTED: u32 = 4096;
 
+/// Processes whose descriptors are counted in one walk over the open files.
+pub const MAX_PROCESSES: u32 = 1024;
+
 /// A [`RawSock`] that an iterator wrote because the connection looks wrong.
 pub const KIND_SUSPICIOUS: u8 = 0;
 /// A [`RawSock`] that an iterator wrote as a sample of the connections that are at work.

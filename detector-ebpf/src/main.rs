@@ -1,5 +1,5 @@
-//! The kernel programs: two that announce trouble, two that walk all connections, and one that looks
-//! for the processes which hold those in trouble.
+//! The kernel programs: two that announce trouble, two that walk all connections, one that looks for
+//! the processes which hold those in trouble, and one that counts what else these have open.
 //!
 //! **Invariant:** read, count, emit; never judge. None of them is on a path that packets take
 //! when nothing is wrong.
@@ -16,8 +16,9 @@ use aya_ebpf::{
 use aya_log_ebpf::debug;
 use detector_ebpf::{
     COUNTERS, Column, Counter, KIND_ACTIVE, KIND_CLOSED, KIND_SUSPICIOUS, KIND_TIMEOUT, LOOPBACK,
-    MAX_DESTINATIONS, MAX_FLOWS, MAX_NEXT_HOPS, MAX_STREAMS, MAX_WANTED, RING_BYTES, RawCounts,
-    RawDestination, RawFlow, RawNextHop, RawRoute, RawRoutes, RawSampled, RawSock, RawStream,
+    MAX_DESTINATIONS, MAX_FLOWS, MAX_NEXT_HOPS, MAX_PROCESSES, MAX_STREAMS, MAX_WANTED, RING_BYTES,
+    RawCounts, RawDestination, RawFlow, RawNextHop, RawRoute, RawRoutes, RawSampled, RawSock,
+    RawStream,
 };
 use kernel::{Connections, FileContext, Files, IterContext, Sock, Vitals, Walk, setting};
 
@@ -41,6 +42,8 @@ static SAMPLED: LruHashMap<RawDestination, RawSampled> =
 static STREAMS: LruHashMap<u64, RawStream> = LruHashMap::with_max_entries(MAX_STREAMS, 0);
 #[map]
 static WANTED: HashMap<u64, u32> = HashMap::with_max_entries(MAX_WANTED, 0);
+#[map]
+static PROCESSES: HashMap<u32, u32> = HashMap::with_max_entries(MAX_PROCESSES, 0);
 #[map]
 static SCRATCH: PerCpuArray<RawSock> = PerCpuArray::with_max_entries(1, 0);
 
@@ -117,6 +120,19 @@ fn holders(context: *const FileContext) -> i32 {
         && WANTED.get_ptr(inode).is_some()
     {
         files.write_holder(inode);
+    }
+    0
+}
+
+/// The walk over the open files of all processes, to count those of a few.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+#[expect(unsafe_code, reason = "aya-ebpf has no macro for iterators")]
+fn descriptors(context: *const FileContext) -> i32 {
+    if let Some(pid) = Files::new(context).process()
+        && let Some(count) = PROCESSES.get_ptr_mut(pid)
+    {
+        kernel::count(count);
     }
     0
 }

@@ -33,8 +33,33 @@ pub struct Status {
     pub scope: Option<Scope>,
     /// Ordered: worst first, then by name.
     pub upstreams: Vec<Upstream>,
+    /// Up to ten processes that hold stalled or suspect connections: those that run out of descriptors
+    /// first, then those that hold most.
+    #[serde(default)]
+    pub processes: Vec<Process>,
     /// The daemon itself.
     pub daemon: Daemon,
+}
+
+/// A process with stalled or suspect connections, and what it has left.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Process {
+    /// Process, as the host counts it.
+    pub pid: u32,
+    /// Its name.
+    pub process: Option<String>,
+    /// Its control group.
+    pub cgroup: Option<String>,
+    /// Stalled and suspect connections that it holds.
+    pub stuck_connections: u32,
+    /// Bytes trapped in them.
+    pub outstanding_bytes: u64,
+    /// Descriptors that it has open, of all kinds; `null` when not counted yet.
+    pub open_descriptors: Option<u32>,
+    /// How many it may have (`RLIMIT_NOFILE`, soft); `null` when there is no limit, or it is not known.
+    pub descriptor_limit: Option<u32>,
+    /// Until it has none left, if it goes on like this; `null` when the number does not clearly grow.
+    pub descriptors_run_out_seconds: Option<f64>,
 }
 
 /// One upstream of [`Status`].

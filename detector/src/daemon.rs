@@ -1,6 +1,11 @@
 //! The loop: wait, feed the engine, publish what it says. Decides nothing.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
@@ -18,6 +23,7 @@ use crate::{
     model::{ConnectionId, Input, Retries, State, Transition},
     sense::{
         Check, Sensor, decode,
+        descriptors::{self, Walked},
         owners::{self, Owner},
         programs, retries,
         sweep::Cost,
@@ -38,6 +44,7 @@ mod pace;
 mod rights;
 mod routes;
 mod sensors;
+mod stakes;
 mod suspend;
 
 use baselines::Baselines;
@@ -47,6 +54,7 @@ use incidents::Incidents;
 use manager::Manager;
 use routes::Lookups;
 use sensors::{Events, Read, Sensors};
+use stakes::Stakes;
 use suspend::Suspend;
 
 /// Events of which subscribers may be behind.
@@ -119,6 +127,7 @@ async fn start(config: Config, source: &Source, sensor: Sensor) -> anyhow::Resul
         cost: None,
         swept_at: clock::now(),
         owners: Owners::default(),
+        stakes: Stakes::default(),
         started_at,
         metrics_address,
         retries: retries::read(hz),
@@ -181,6 +190,7 @@ struct Daemon {
     cost: Option<Cost>,
     swept_at: Time,
     owners: Owners,
+    stakes: Stakes,
     elsewhere: Elsewhere,
     lookups: Lookups,
     started_at: Timestamp,
@@ -213,6 +223,7 @@ impl Daemon {
     ) -> anyhow::Result<()> {
         let mut walk: Option<JoinHandle<Read>> = Some(self.begin_sweep()?);
         let mut search: Option<JoinHandle<Found>> = None;
+        let mut count: Option<JoinHandle<anyhow::Result<Walked>>> = None;
         loop {
             let wake = self.next_wake(walk.is_some());
             tokio::select! {
@@ -228,6 +239,13 @@ impl Daemon {
                     if search.is_none() {
                         search = self.begin_search();
                     }
+                    if count.is_none() {
+                        count = self.begin_count();
+                    }
+                }
+                counted = finished(&mut count) => {
+                    count = None;
+                    self.end_count(counted?);
                 }
                 found = finished(&mut search) => {
                     search = None;
@@ -329,6 +347,11 @@ impl Daemon {
             .iter()
             .filter_map(|stall| Some((stall.sample.id, self.owners.of(stall.sample.inode?)?)))
             .collect::<BTreeMap<ConnectionId, serve::Owner>>();
+        let pids: BTreeSet<_> = owners.values().filter_map(|it| it.pid).collect();
+        let descriptors = pids
+            .into_iter()
+            .filter_map(|pid| Some((pid, self.stakes.of(pid, now)?)))
+            .collect();
         let facts = Facts {
             host: self.host_name.clone(),
             version: serve::VERSION.to_owned(),
@@ -341,6 +364,7 @@ impl Daemon {
             events_lost: lost,
             metrics_address: Some(self.metrics_address),
             owners,
+            descriptors,
             retries: self.retries,
             checks: self.checks.clone(),
             reload: Some(self.reload),
@@ -405,6 +429,33 @@ impl Daemon {
             }
         }
         self.publish(clock::now());
+    }
+
+    /// Counts the descriptors of the processes that hold connections in trouble, on a thread of its own.
+    fn begin_count(&mut self) -> Option<JoinHandle<anyhow::Result<Walked>>> {
+        let holders = self.owners.pids();
+        let wanted = self.stakes.wanted(holders, clock::now(), self.budget);
+        if wanted.is_empty() {
+            return None;
+        }
+        let walk = self.sensors.open_descriptors(&wanted)?;
+        Some(tokio::task::spawn_blocking(move || {
+            descriptors::read(walk?, wanted)
+        }))
+    }
+
+    /// Takes in what was counted. Without it nothing is foretold; `doctor` says why.
+    fn end_count(&mut self, walked: anyhow::Result<Walked>) {
+        let counted = walked.and_then(|walked| Ok((self.sensors.descriptors()?, walked)));
+        match counted {
+            Ok((open, walked)) => {
+                let counted = walked.pids.iter().copied();
+                let gone = counted.filter(|pid| !open.contains_key(pid)).collect();
+                self.owners.forget(&gone);
+                self.stakes.take(&open, &walked, clock::now());
+            }
+            Err(error) => tracing::debug!("descriptors are not counted: {error:#}"),
+        }
     }
 
     async fn end_sweep(&mut self, (reader, read): Read, topology: &mut Topology) {

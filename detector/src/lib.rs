@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod daemon;
 pub mod engine;
+pub mod forecast;
 pub mod incident;
 pub mod model;
 pub mod record;

@@ -4,6 +4,7 @@
 
 pub mod btf;
 pub mod decode;
+pub mod descriptors;
 pub mod doctor;
 pub mod offsets;
 pub mod owners;

@@ -92,6 +92,8 @@ pub struct Facts {
     pub metrics_address: Option<SocketAddr>,
     /// Who holds the connections in trouble, as far as it is known.
     pub owners: BTreeMap<ConnectionId, Owner>,
+    /// What processes with connections in trouble have open, as far as it is known.
+    pub descriptors: BTreeMap<u32, Descriptors>,
     /// How long the kernel keeps trying.
     pub retries: Retries,
     /// What the kernel and the host allow.
@@ -109,6 +111,17 @@ pub struct Owner {
     pub process: Option<String>,
     /// Its control group.
     pub cgroup: Option<String>,
+}
+
+/// The descriptors of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Descriptors {
+    /// Open.
+    pub open: u32,
+    /// At most; `None` when it is not known or there is no limit.
+    pub limit: Option<u32>,
+    /// Until there is none left, if it goes on like this; `None` when it does not grow clearly.
+    pub run_out: Option<Duration>,
 }
 
 impl Facts {

@@ -36,7 +36,7 @@ const GRACE: Duration = Duration::from_secs(10);
 /// From the repair until everything flows again: timers have backed off.
 const CALM: Duration = Duration::from_secs(45);
 /// The walks of the daemon are part of its own processor time.
-const WALKS: [&str; 3] = ["sweep", "sweep_others", "holders"];
+const WALKS: [&str; 4] = ["sweep", "sweep_others", "holders", "descriptors"];
 /// Most of them ask the kernel's tracing for its events, which is not mounted everywhere: in sight of the tool
 /// alone it is.
 const TRACED: &str = "for it in tracefs:/sys/kernel/tracing debugfs:/sys/kernel/debug; do \

@@ -16,8 +16,26 @@ pub struct Status {
     pub scope: Option<String>,
     /// Upstreams, worst first.
     pub upstreams: Vec<Upstream>,
+    /// Processes that hold stuck connections.
+    #[serde(default)]
+    pub processes: Vec<Process>,
     /// The daemon itself.
     pub daemon: Daemon,
+}
+
+/// A process that holds stuck connections.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Process {
+    /// Process.
+    pub pid: u32,
+    /// Stalled and suspect connections.
+    pub stuck_connections: u32,
+    /// Descriptors.
+    pub open_descriptors: Option<u32>,
+    /// At most.
+    pub descriptor_limit: Option<u32>,
+    /// Until there is none left.
+    pub descriptors_run_out_seconds: Option<f64>,
 }
 
 impl Status {

@@ -65,7 +65,12 @@ fn polling_holds_slow_readers_and_idle_connections_against_nobody_and_says_what_
         world.traffic(upstream, 0..20, Load::LongPoll(20));
     }
     world.hold(Duration::from_secs(8), "nobody is blamed", all_quiet);
-    for lost in ["program:on_retransmit", "other-netns", "program:holders"] {
+    for lost in [
+        "program:on_retransmit",
+        "other-netns",
+        "program:holders",
+        "program:descriptors",
+    ] {
         let feature = format!("tcpstall_kernel_feature{{feature=\"{lost}\"}}");
         assert_eq!(
             it_works(world.daemon().metric(&feature)),

@@ -5,10 +5,11 @@
 
 use std::{
     collections::BTreeSet,
-    fs::File,
+    fs::{self, File},
     io::{ErrorKind, Read as _, Write as _},
     net::{TcpListener, TcpStream},
     ops::{Deref, DerefMut},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -16,7 +17,7 @@ use std::{
 use detector::{
     model::{Counts, Input, Origin, Sample, Sweep},
     sense::{
-        decode, doctor,
+        decode, descriptors, doctor,
         programs::{Programs, Sizes},
         sweep::{Seen, to_the_end},
     },
@@ -525,6 +526,39 @@ fn a_walk_that_breaks_off_leaves_no_counts() {
     let (seen, _) = it_works(sensors.0.sweep(&world.lab.host));
     let sums = seen.sweep.counts.values().map(Counts::established);
     assert_eq!(sums.sum::<u32>(), 20, "{:?}", seen.sweep.counts);
+}
+
+/// Threads share the files of their process: a descriptor is one, however many there are.
+#[test]
+fn descriptors_of_a_process_are_counted_as_proc_lists_them() {
+    let Some(mut world) = World::new(1) else {
+        return;
+    };
+    world.watch();
+    // The detector has threads, and its walks come and go; the other holds more and has none.
+    let mut holds = Command::new("sh");
+    holds.args(["-c", "exec 3</dev/null 4<&3 5<&3 6<&3 7<&3; read line"]);
+    let mut holds = it_works(holds.stdin(Stdio::piped()).spawn().map_err(Into::into));
+    let pids = [world.daemon().pid(), holds.id()];
+    let listed = |pid| fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
+    let mut sensors = Sensors::load(&world);
+    for pid in pids {
+        let end = Instant::now() + SOON;
+        loop {
+            let walk = it_works(sensors.programs.open_descriptors(&BTreeSet::from([pid])));
+            it_works(descriptors::read(walk, BTreeSet::from([pid])));
+            let counted = it_works(sensors.programs.descriptors());
+            let counted = counted.get(&pid).copied().unwrap_or_default();
+            let listed = listed(pid);
+            if listed > 0 && counted as usize == listed {
+                break;
+            }
+            assert!(Instant::now() < end, "{counted} counted, {listed} listed");
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+    drop(holds.stdin.take());
+    it_works(holds.wait().map_err(Into::into));
 }
 
 /// Without events stalls are found by sweeps, later.

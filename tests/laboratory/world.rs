@@ -1,11 +1,12 @@
 //! A laboratory as the tests speak of it: every method panics with what it saw.
 
 use std::{
+    cell::Cell,
     env,
     io::Write,
     path::Path,
     sync::{Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Result;
@@ -23,14 +24,18 @@ const ALL: &str = "TCPSTALL_LAB_ALL";
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 /// Limit for the first verdict after a start.
 pub(crate) const START: Duration = Duration::from_secs(15);
-/// From a repair to `ok`, at most.
+/// From a repair to `ok`, at most, when it was broken for seconds.
 pub(crate) const RECOVERY: Duration = Duration::from_secs(15);
+/// The same beyond the time for which it was broken: timers that have backed off may need as long again.
+const BEYOND: Duration = Duration::from_secs(8);
 
 /// A laboratory with a detector and traffic.
 pub(crate) struct World {
     // In the order in which they go.
     daemon: Option<Daemon>,
     traffic: Vec<Traffic>,
+    /// Since when something is broken.
+    broken_at: Cell<Option<Instant>>,
     pub(crate) lab: Lab,
     /// `None` for one that stands beside another.
     _turn: Option<Turn>,
@@ -59,6 +64,7 @@ impl World {
         Some(Self {
             daemon: None,
             traffic: Vec::new(),
+            broken_at: Cell::new(None),
             lab,
             _turn: Some(turn),
         })
@@ -70,6 +76,7 @@ impl World {
         Self {
             daemon: None,
             traffic: Vec::new(),
+            broken_at: Cell::new(None),
             lab: it_works(Lab::start(upstreams)),
             _turn: None,
         }
@@ -167,6 +174,8 @@ impl World {
     #[track_caller]
     pub(crate) fn break_(&self, upstream: usize, fault: Fault) {
         it_works(self.lab.break_(upstream, fault));
+        let since = self.broken_at.get().unwrap_or_else(Instant::now);
+        self.broken_at.set(Some(since));
     }
 
     /// Breaks a part of an upstream, on top of what is broken already.
@@ -245,8 +254,10 @@ impl World {
     #[track_caller]
     pub(crate) fn recovers(&self, upstream: usize) -> Status {
         self.repair(upstream);
+        let broken = self.broken_at.take().map(|at| at.elapsed());
+        let limit = RECOVERY.max(broken.unwrap_or_default() + BEYOND);
         let name = self.lab.upstreams[upstream].name;
-        self.until(RECOVERY, &format!("{name} is ok again"), |status| {
+        self.until(limit, &format!("{name} is ok again"), |status| {
             others_are_fine(status, name);
             status.state_of(name) == "ok"
         })

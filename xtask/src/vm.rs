@@ -73,6 +73,7 @@ const WAYS: &[Way] = &[
             "overflow::",
             "polling::",
             "sensors::",
+            "stakes::",
             "traps::routes::connections_of_a_vrf",
             "traps::routes::ipv4_through",
             "traps::routes::of_a_group",

@@ -49,6 +49,17 @@ impl Owners {
         self.asked.clear();
     }
 
+    /// A process that is said to hold some is gone: whoever holds them now is looked for.
+    pub(super) fn forget(&mut self, gone: &BTreeSet<u32>) {
+        self.known
+            .retain(|_, owner| owner.as_ref().is_none_or(|it| !gone.contains(&it.pid)));
+    }
+
+    /// The processes that are known to hold some.
+    pub(super) fn pids(&self) -> BTreeSet<u32> {
+        self.known.values().flatten().map(|it| it.pid).collect()
+    }
+
     pub(super) fn of(&self, inode: u64) -> Option<serve::Owner> {
         let owner = self.known.get(&inode)?.clone()?;
         Some(serve::Owner {

@@ -19,6 +19,10 @@ const LONGEST: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_secs(10);
 const LONGEST_LOOK: Duration = Duration::from_secs(300);
 
+/// Between counts of descriptors while connections hang: some are needed for a forecast.
+const COUNT: Duration = Duration::from_secs(2);
+const LONGEST_COUNT: Duration = Duration::from_secs(30);
+
 /// Time from one sweep to the next, when the last one took `cpu` of a processor and the budget
 /// is that share of one core. Without `events` a sweep must find trouble in the first place.
 pub(super) fn interval(attention: Attention, cpu: Duration, budget: f64, events: bool) -> Duration {
@@ -35,6 +39,11 @@ pub(super) fn interval(attention: Attention, cpu: Duration, budget: f64, events:
 /// a processor. An event of one calls for a look at once, so a share of the budget is enough.
 pub(super) fn look_interval(cpu: Duration, budget: f64) -> Duration {
     affordable(cpu, budget * QUIET_SHARE).clamp(LOOK, LONGEST_LOOK)
+}
+
+/// Time from one count of descriptors to the next, when the last one took `cpu` of a processor.
+pub(super) fn count_interval(cpu: Duration, budget: f64) -> Duration {
+    affordable(cpu, budget * QUIET_SHARE).clamp(COUNT, LONGEST_COUNT)
 }
 
 /// How far apart pieces of work must be that take `cpu` each, and that `share` of a processor together.

@@ -1,6 +1,11 @@
 //! What sees the connections: programs in the kernel or, where those are not allowed, netlink.
 
-use std::{collections::BTreeSet, fs::File, future, io, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    future, io,
+    path::Path,
+};
 
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
@@ -172,6 +177,21 @@ impl Sensors {
     pub(super) fn open_holders(&mut self, inodes: &BTreeSet<u64>) -> Option<anyhow::Result<File>> {
         let programs = self.programs.as_mut()?;
         Some(programs.open_holders(inodes))
+    }
+
+    /// A walk over the open files that counts those of these processes; `None` where there is none.
+    pub(super) fn open_descriptors(
+        &mut self,
+        pids: &BTreeSet<u32>,
+    ) -> Option<anyhow::Result<File>> {
+        let programs = self.programs.as_mut()?;
+        Some(programs.open_descriptors(pids))
+    }
+
+    /// What the last such walk has counted.
+    pub(super) fn descriptors(&self) -> anyhow::Result<BTreeMap<u32, u32>> {
+        let programs = self.programs.as_ref().context("there are no programs")?;
+        programs.descriptors()
     }
 
     /// Events that found the ring full.

@@ -238,7 +238,7 @@ fn process_names() -> Check {
         return lacking(
             "process-names",
             "/proc hides the processes of others (hidepid)",
-            "the names and control groups of processes; their numbers are shown",
+            "the names, control groups and limits of processes; their numbers are shown, and when they run out of descriptors is not",
             "mount /proc without hidepid, or with gid= of a group of the daemon",
         );
     }

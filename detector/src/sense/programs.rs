@@ -1,6 +1,10 @@
 //! Loads and attaches the kernel programs, and hands out what they write.
 
-use std::{collections::BTreeSet, fs::File, io};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io,
+};
 
 use anyhow::Context as _;
 use aya::{
@@ -39,6 +43,13 @@ const HOLDERS: (&str, &str, &str) = (
     "holders",
     "task_file",
     "the process and control group of a stalled connection",
+);
+
+/// The walk that counts descriptors, and what is lost without it.
+const DESCRIPTORS: (&str, &str, &str) = (
+    "descriptors",
+    "task_file",
+    "how many descriptors processes with stalled connections have open, and when they run out",
 );
 
 /// The walk over the connections of other network namespaces, and what is lost without it.
@@ -80,6 +91,7 @@ pub struct Programs {
     ebpf: Ebpf,
     counters: PerCpuArray<MapData, u64>,
     wanted: HashMap<MapData, u64, u32>,
+    processes: HashMap<MapData, u32, u32>,
     sees_others: bool,
 }
 
@@ -142,10 +154,12 @@ impl Programs {
         };
         let counters = take("COUNTER")?.try_into()?;
         let wanted = take("WANTED")?.try_into()?;
-        let (name, walk, lost) = HOLDERS;
-        let loaded = load_walk(&mut ebpf, name, walk, &btf, keep);
-        let found = "the kernel takes the walk over open files".to_owned();
-        checks.push(outcome(name, found, lost, loaded));
+        let processes = take("PROCESSES")?.try_into()?;
+        for (name, walk, lost) in [HOLDERS, DESCRIPTORS] {
+            let loaded = load_walk(&mut ebpf, name, walk, &btf, keep);
+            let found = "the kernel takes the walk over open files".to_owned();
+            checks.push(outcome(name, found, lost, loaded));
+        }
         let mut sees_others = settings.other_netns != 0;
         if sees_others {
             let (name, walk, lost) = OTHERS;
@@ -160,6 +174,7 @@ impl Programs {
             ebpf,
             counters,
             wanted,
+            processes,
             sees_others,
         };
         Ok((programs, outlets, checks))
@@ -202,6 +217,30 @@ impl Programs {
             self.wanted.insert(inode, 1, 0)?;
         }
         open(&mut self.ebpf, HOLDERS.0)
+    }
+
+    /// Opens a walk over the open files of all processes that counts those of these; the walk before must
+    /// have been read to its end.
+    ///
+    /// # Errors
+    /// When there are more than [`detector_ebpf::MAX_PROCESSES`], or the kernel has not taken the program.
+    pub fn open_descriptors(&mut self, pids: &BTreeSet<u32>) -> anyhow::Result<File> {
+        empty(&mut self.processes)?;
+        for pid in pids {
+            self.processes.insert(pid, 0, 0)?;
+        }
+        open(&mut self.ebpf, DESCRIPTORS.0)
+    }
+
+    /// What the last such walk has counted; a process without any is gone.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn descriptors(&self) -> anyhow::Result<BTreeMap<u32, u32>> {
+        let counted: Result<BTreeMap<_, _>, _> = self.processes.iter().collect();
+        let mut counted = counted?;
+        counted.retain(|_, count| *count > 0);
+        Ok(counted)
     }
 
     /// Sum of a counter over the processors.

@@ -45,6 +45,10 @@ const NOT_SEEN: &[(&str, &str)] = &[
     ),
     ("program:holders", "the process that holds a connection"),
     (
+        "program:descriptors",
+        "how many descriptors such a process has left",
+    ),
+    (
         "other-netns",
         "connections of other network namespaces, those of containers for instance",
     ),

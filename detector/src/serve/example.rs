@@ -10,7 +10,7 @@ mod incidents;
 
 pub(crate) use incidents::incidents;
 
-use super::{Board, Facts, Owner, Published, Recordings, metrics::Metrics};
+use super::{Board, Descriptors, Facts, Owner, Published, Recordings, metrics::Metrics};
 use crate::{
     api,
     config::Config,
@@ -314,6 +314,14 @@ pub(crate) fn facts() -> Facts {
             (ConnectionId(0x7f3a_9c01), owner(4711, "smtpd")),
             (ConnectionId(0x7f3a_9c02), owner(4712, "smt\x1b[2Jpd")),
         ]),
+        descriptors: BTreeMap::from([(
+            4711,
+            Descriptors {
+                open: 812,
+                limit: Some(1024),
+                run_out: Some(Duration::from_secs(370)),
+            },
+        )]),
         retries: Retries::default(),
         checks: vec![check("btf", true), check("owners", false)],
         reload: Some((true, "2026-11-20T08:00:00Z".parse().expect("time"))),

@@ -36,6 +36,7 @@ pub(super) fn of(published: &Published) -> Vec<proto::MetricFamily> {
     let Published { snapshot, facts } = published;
     let mut gauges = by_upstream(snapshot, facts);
     gauges.extend(by_next_hop(snapshot));
+    gauges.extend(by_process(snapshot, facts));
     gauges.extend(of_daemon(snapshot, facts));
     gauges.into_iter().filter_map(Gauge::family).collect()
 }
@@ -175,6 +176,49 @@ fn by_next_hop(snapshot: &Snapshot) -> Vec<Gauge> {
         }
     }
     vec![info, established, active, handshake, suspect, stalled]
+}
+
+/// The worst few, so that the number of series is bounded.
+fn by_process(snapshot: &Snapshot, facts: &Facts) -> Vec<Gauge> {
+    const LABELS: &[&str] = &["process", "pid"];
+    let mut stuck = Gauge::new(
+        "tcpstall_process_stuck_connections",
+        "Stalled and suspect connections that a process holds; the ten worst.",
+        LABELS,
+    );
+    let mut open = Gauge::new(
+        "tcpstall_process_open_descriptors",
+        "Descriptors that such a process has open, of all kinds.",
+        LABELS,
+    );
+    let mut limit = Gauge::new(
+        "tcpstall_process_descriptor_limit",
+        "How many descriptors such a process may have open.",
+        LABELS,
+    );
+    let mut left = Gauge::new(
+        "tcpstall_process_descriptors_run_out_seconds",
+        "Until such a process has no descriptors left, if it goes on like this.",
+        LABELS,
+    );
+    for process in json::processes(snapshot, facts) {
+        let name = process
+            .process
+            .as_deref()
+            .map_or("unknown".to_owned(), label);
+        let labels = [name, process.pid.to_string()];
+        stuck.set(labels.clone(), f64::from(process.stuck_connections));
+        if let Some(number) = process.open_descriptors {
+            open.set(labels.clone(), f64::from(number));
+        }
+        if let Some(number) = process.descriptor_limit {
+            limit.set(labels.clone(), f64::from(number));
+        }
+        if let Some(seconds) = process.descriptors_run_out_seconds {
+            left.set(labels, seconds);
+        }
+    }
+    vec![stuck, open, limit, left]
 }
 
 fn of_daemon(snapshot: &Snapshot, facts: &Facts) -> Vec<Gauge> {
