@@ -517,6 +517,7 @@ impl Sock {
         out.netns = next_hop.netns;
         out.ifindex = next_hop.ifindex;
         out.bound_dev_if = load!(sk, bound_dev_if as u32);
+        out.memory = load!(sk, wmem_queued as u32).wrapping_add(load!(sk, rmem_alloc as u32));
         out.mark = load!(sk, mark as u32);
         out.uid = load!(sk, uid as u32);
         out.snd_una = load!(sk, snd_una as u32);
@@ -547,7 +548,7 @@ impl Sock {
         out.pending = load!(sk, pending as u8);
         out.probes_out = load!(sk, probes_out as u8);
         out.hole = u8::from(self.hole());
-        out.reserved = [0; 3];
+        out.reserved = [0; 7];
         out.head_len = self.head_len();
         self.addresses(&mut out.local, &mut out.remote);
     }

@@ -148,6 +148,8 @@ pub struct RawSock {
     pub err_soft: i32,
     /// Interface that the socket is bound to; 0: none.
     pub bound_dev_if: u32,
+    /// Kernel memory of what is queued to be sent and of what has arrived and was not read, bytes; 0: not known.
+    pub memory: u32,
     /// Local port, host order.
     pub local_port: u16,
     /// Remote port, host order.
@@ -169,9 +171,9 @@ pub struct RawSock {
     /// 1 when data has arrived behind a hole, else 0.
     pub hole: u8,
     /// Zero: the size is a multiple of eight.
-    pub reserved: [u8; 3],
+    pub reserved: [u8; 7],
 }
-const _: () = assert!(size_of::<RawSock>() == 232);
+const _: () = assert!(size_of::<RawSock>() == 240);
 
 /// Where a connection is sent: the key under which a sweep counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -542,6 +544,10 @@ offsets! {
     uid: 4 "sock.sk_uid.val";
     /// Soft error.
     err_soft: 4 "sock.sk_err_soft";
+    /// Memory of what is queued to be sent.
+    wmem_queued: 4 "sock.sk_wmem_queued";
+    /// Memory of what has arrived and was not read.
+    rmem_alloc: 4 "sock.sk_backlog.rmem_alloc";
     /// The socket's face towards processes.
     socket: 8 "sock.sk_socket";
     /// The socket itself, as the face sees it.

@@ -37,6 +37,14 @@ pub struct Status {
     /// first, then those that hold most.
     #[serde(default)]
     pub processes: Vec<Process>,
+    /// The same by control group: of a service, a container. Up to ten: those that run out of memory first,
+    /// then those whose stuck connections hold most of it.
+    #[serde(default)]
+    pub units: Vec<Unit>,
+    /// Memory of all TCP connections of this host; `null` while nothing hangs, and for a daemon that is not in
+    /// the host's own network namespace.
+    #[serde(default)]
+    pub tcp_memory: Option<Memory>,
     /// The daemon itself.
     pub daemon: Daemon,
 }
@@ -54,12 +62,40 @@ pub struct Process {
     pub stuck_connections: u32,
     /// Bytes trapped in them.
     pub outstanding_bytes: u64,
+    /// Kernel memory that they hold.
+    pub kernel_memory_bytes: u64,
     /// Descriptors that it has open, of all kinds; `null` when not counted yet.
     pub open_descriptors: Option<u32>,
     /// How many it may have (`RLIMIT_NOFILE`, soft); `null` when there is no limit, or it is not known.
     pub descriptor_limit: Option<u32>,
     /// Until it has none left, if it goes on like this; `null` when the number does not clearly grow.
     pub descriptors_run_out_seconds: Option<f64>,
+}
+
+/// A control group whose processes hold stalled or suspect connections.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Unit {
+    /// The group, such as `/system.slice/postfix.service`.
+    pub cgroup: String,
+    /// Stalled and suspect connections.
+    pub stuck_connections: u32,
+    /// Bytes trapped in them.
+    pub outstanding_bytes: u64,
+    /// Kernel memory that they hold; it is charged to the group.
+    pub kernel_memory_bytes: u64,
+    /// Memory of the group, where version 2 of control groups limits it.
+    pub memory: Option<Memory>,
+}
+
+/// Memory that has a limit.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    /// In use.
+    pub used_bytes: u64,
+    /// At most.
+    pub limit_bytes: u64,
+    /// Until there is none left, if it goes on like this; `null` when it does not clearly grow.
+    pub run_out_seconds: Option<f64>,
 }
 
 /// One upstream of [`Status`].
@@ -262,6 +298,10 @@ pub struct Stall {
     pub unsent_bytes: u32,
     /// Data of the first unacknowledged segment.
     pub head_bytes: Option<u32>,
+    /// Kernel memory of what is queued to be sent and of what has arrived and was not read; `null` when not
+    /// known.
+    #[serde(default)]
+    pub kernel_memory_bytes: Option<u32>,
     /// Timeouts without progress.
     pub retransmits: u8,
     /// Window probes without an answer.

@@ -348,10 +348,19 @@ impl Daemon {
             .filter_map(|stall| Some((stall.sample.id, self.owners.of(stall.sample.inode?)?)))
             .collect::<BTreeMap<ConnectionId, serve::Owner>>();
         let pids: BTreeSet<_> = owners.values().filter_map(|it| it.pid).collect();
-        let descriptors = pids
-            .into_iter()
-            .filter_map(|pid| Some((pid, self.stakes.of(pid, now)?)))
-            .collect();
+        let groups: BTreeSet<_> = owners.values().filter_map(|it| it.cgroup.clone()).collect();
+        let stakes = &mut self.stakes;
+        let stakes = serve::Stakes {
+            descriptors: pids
+                .into_iter()
+                .filter_map(|pid| Some((pid, stakes.descriptors(pid, now)?)))
+                .collect(),
+            memory: groups
+                .into_iter()
+                .filter_map(|it| Some((it.clone(), stakes.memory(&it, now)?)))
+                .collect(),
+            tcp: stakes.tcp(now),
+        };
         let facts = Facts {
             host: self.host_name.clone(),
             version: serve::VERSION.to_owned(),
@@ -364,7 +373,7 @@ impl Daemon {
             events_lost: lost,
             metrics_address: Some(self.metrics_address),
             owners,
-            descriptors,
+            stakes,
             retries: self.retries,
             checks: self.checks.clone(),
             reload: Some(self.reload),
@@ -431,16 +440,17 @@ impl Daemon {
         self.publish(clock::now());
     }
 
-    /// Counts the descriptors of the processes that hold connections in trouble, on a thread of its own.
+    /// Looks at what the processes that hold connections in trouble have left, on a thread of its own.
     fn begin_count(&mut self) -> Option<JoinHandle<anyhow::Result<Walked>>> {
         let holders = self.owners.pids();
         let wanted = self.stakes.wanted(holders, clock::now(), self.budget);
         if wanted.is_empty() {
             return None;
         }
+        let groups = self.owners.groups();
         let walk = self.sensors.open_descriptors(&wanted)?;
         Some(tokio::task::spawn_blocking(move || {
-            descriptors::read(walk?, wanted)
+            descriptors::read(walk?, wanted, groups)
         }))
     }
 

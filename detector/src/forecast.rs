@@ -23,7 +23,7 @@ const HORIZON: Duration = Duration::from_secs(24 * 3600);
 /// The line is that of least squares; it is moved to begin at the last look, which is what is known best.
 /// What has begun lately is in the newer looks alone: the newer half and the newest quarter are asked, too,
 /// and the soonest of the answers is the one that counts.
-pub fn runs_out(looks: &[(Time, u32)], limit: u32) -> Option<Duration> {
+pub fn runs_out(looks: &[(Time, u64)], limit: u64) -> Option<Duration> {
     let half = looks.len() / 2;
     let quarter = looks.len() / 4;
     let parts = [looks.len(), half, quarter].map(|it| &looks[looks.len() - it..]);
@@ -33,7 +33,7 @@ pub fn runs_out(looks: &[(Time, u32)], limit: u32) -> Option<Duration> {
     ends.min()
 }
 
-fn runs_out_straight(looks: &[(Time, u32)], limit: u32) -> Option<Duration> {
+fn runs_out_straight(looks: &[(Time, u64)], limit: u64) -> Option<Duration> {
     let (first, last) = (looks.first()?, looks.last()?);
     let span = last.0.since(first.0);
     if looks.len() < LEAST || span < SPAN {
@@ -41,7 +41,7 @@ fn runs_out_straight(looks: &[(Time, u32)], limit: u32) -> Option<Duration> {
     }
     let points = looks.iter().map(|(at, used)| {
         let seconds = at.since(first.0).as_secs_f64();
-        (seconds, f64::from(*used))
+        (seconds, *used as f64)
     });
     let points: Vec<_> = points.collect();
     let count = points.len() as f64;
@@ -54,11 +54,11 @@ fn runs_out_straight(looks: &[(Time, u32)], limit: u32) -> Option<Duration> {
     let off = |it: &(f64, f64)| (it.1 - mean_y - slope * (it.0 - mean_x)).powi(2);
     let error = (points.iter().map(off).sum::<f64>() / count).sqrt();
     let grown = slope * span.as_secs_f64();
-    let least = GROWTH.max(GROWTH_SHARE * f64::from(limit));
+    let least = GROWTH.max(GROWTH_SHARE * limit as f64);
     if grown < least || grown < CLEARLY * error {
         return None;
     }
-    let left = f64::from(limit.saturating_sub(last.1)) / slope;
+    let left = limit.saturating_sub(last.1) as f64 / slope;
     let left = Duration::try_from_secs_f64(left).ok()?;
     (left <= HORIZON).then_some(left)
 }
@@ -69,7 +69,7 @@ mod tests {
 
     use super::*;
 
-    fn looks(used: &[u32], every: u64) -> Vec<(Time, u32)> {
+    fn looks(used: &[u64], every: u64) -> Vec<(Time, u64)> {
         let at = |number: usize| Time::default().after(Duration::from_secs(number as u64 * every));
         let each = used.iter().enumerate();
         each.map(|(number, it)| (at(number), *it)).collect()
@@ -130,9 +130,9 @@ mod tests {
     proptest! {
         #[test]
         fn any_past_is_no_trouble(
-            used in prop::collection::vec(any::<u32>(), 0..50),
+            used in prop::collection::vec(any::<u64>(), 0..50),
             every in 0_u64..1000,
-            limit in any::<u32>(),
+            limit in any::<u64>(),
         ) {
             let left = runs_out(&looks(&used, every), limit);
             prop_assert!(left.is_none_or(|it| it <= HORIZON));

@@ -212,6 +212,10 @@ pub struct Sample {
     /// Data has arrived behind a hole that is not filled.
     #[serde(default)]
     pub hole: bool,
+    /// Kernel memory of what is queued to be sent and of what has arrived and was not read, bytes: more than the
+    /// data, since each segment has a description and is rounded up (`sk_wmem_queued`, `sk_rmem_alloc`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u32>,
 }
 
 impl Sample {

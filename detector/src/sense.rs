@@ -6,6 +6,7 @@ pub mod btf;
 pub mod decode;
 pub mod descriptors;
 pub mod doctor;
+pub mod memory;
 pub mod offsets;
 pub mod owners;
 pub mod programs;

@@ -13,6 +13,7 @@ pub mod json;
 pub mod metrics;
 mod recordings;
 mod routes;
+mod stakes;
 pub mod words;
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
@@ -92,8 +93,8 @@ pub struct Facts {
     pub metrics_address: Option<SocketAddr>,
     /// Who holds the connections in trouble, as far as it is known.
     pub owners: BTreeMap<ConnectionId, Owner>,
-    /// What processes with connections in trouble have open, as far as it is known.
-    pub descriptors: BTreeMap<u32, Descriptors>,
+    /// What they have left, as far as it is known.
+    pub stakes: Stakes,
     /// How long the kernel keeps trying.
     pub retries: Retries,
     /// What the kernel and the host allow.
@@ -113,13 +114,24 @@ pub struct Owner {
     pub cgroup: Option<String>,
 }
 
-/// The descriptors of a process.
+/// What those who hold connections in trouble have left.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Stakes {
+    /// Descriptors, by process.
+    pub descriptors: BTreeMap<u32, Supply>,
+    /// Memory in bytes, by control group.
+    pub memory: BTreeMap<String, Supply>,
+    /// Memory of all TCP connections, in bytes.
+    pub tcp: Option<Supply>,
+}
+
+/// Something that can run out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Descriptors {
-    /// Open.
-    pub open: u32,
+pub struct Supply {
+    /// In use.
+    pub used: u64,
     /// At most; `None` when it is not known or there is no limit.
-    pub limit: Option<u32>,
+    pub limit: Option<u64>,
     /// Until there is none left, if it goes on like this; `None` when it does not grow clearly.
     pub run_out: Option<Duration>,
 }

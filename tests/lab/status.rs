@@ -19,6 +19,9 @@ pub struct Status {
     /// Processes that hold stuck connections.
     #[serde(default)]
     pub processes: Vec<Process>,
+    /// Control groups whose processes do.
+    #[serde(default)]
+    pub units: Vec<Unit>,
     /// The daemon itself.
     pub daemon: Daemon,
 }
@@ -30,12 +33,36 @@ pub struct Process {
     pub pid: u32,
     /// Stalled and suspect connections.
     pub stuck_connections: u32,
+    /// Kernel memory that they hold.
+    pub kernel_memory_bytes: u64,
     /// Descriptors.
     pub open_descriptors: Option<u32>,
     /// At most.
     pub descriptor_limit: Option<u32>,
     /// Until there is none left.
     pub descriptors_run_out_seconds: Option<f64>,
+}
+
+/// A control group whose processes hold stuck connections.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Unit {
+    /// The group.
+    pub cgroup: String,
+    /// Kernel memory of these connections.
+    pub kernel_memory_bytes: u64,
+    /// Memory of the group, where it is limited.
+    pub memory: Option<Memory>,
+}
+
+/// Memory that has a limit.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Memory {
+    /// In use.
+    pub used_bytes: u64,
+    /// At most.
+    pub limit_bytes: u64,
+    /// Until there is none left.
+    pub run_out_seconds: Option<f64>,
 }
 
 impl Status {

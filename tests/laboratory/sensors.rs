@@ -546,7 +546,11 @@ fn descriptors_of_a_process_are_counted_as_proc_lists_them() {
         let end = Instant::now() + SOON;
         loop {
             let walk = it_works(sensors.programs.open_descriptors(&BTreeSet::from([pid])));
-            it_works(descriptors::read(walk, BTreeSet::from([pid])));
+            it_works(descriptors::read(
+                walk,
+                BTreeSet::from([pid]),
+                BTreeSet::new(),
+            ));
             let counted = it_works(sensors.programs.descriptors());
             let counted = counted.get(&pid).copied().unwrap_or_default();
             let listed = listed(pid);

@@ -17,7 +17,7 @@ use lab::{
 };
 
 /// Says that the machine was made for the laboratory.
-const MACHINE: &str = "TCPSTALL_LAB_MACHINE";
+pub(crate) const MACHINE: &str = "TCPSTALL_LAB_MACHINE";
 /// Says that the long tests are wanted in full.
 const ALL: &str = "TCPSTALL_LAB_ALL";
 /// Limit for what takes two or three seconds on a machine that has nothing else to do.

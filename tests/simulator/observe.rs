@@ -115,6 +115,7 @@ pub fn sample(
         received_at: Time(sender.acked_at),
         bytes_received: received,
         hole: false,
+        memory: None,
     }
 }
 

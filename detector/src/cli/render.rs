@@ -16,6 +16,7 @@ mod incidents;
 mod next;
 mod page;
 mod replay;
+mod stakes;
 mod stalls;
 mod status;
 mod story;

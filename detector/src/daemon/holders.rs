@@ -60,6 +60,12 @@ impl Owners {
         self.known.values().flatten().map(|it| it.pid).collect()
     }
 
+    /// The control groups of these.
+    pub(super) fn groups(&self) -> BTreeSet<String> {
+        let holders = self.known.values().flatten();
+        holders.filter_map(|it| it.cgroup.clone()).collect()
+    }
+
     pub(super) fn of(&self, inode: u64) -> Option<serve::Owner> {
         let owner = self.known.get(&inode)?.clone()?;
         Some(serve::Owner {

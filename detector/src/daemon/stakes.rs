@@ -1,4 +1,5 @@
-//! What processes with connections in trouble have left: their descriptors, counted again and again.
+//! What processes with connections in trouble have left: their descriptors and their memory, looked at again
+//! and again.
 //!
 //! **Invariant:** a bounded number of processes, and of looks at each.
 
@@ -12,8 +13,8 @@ use detector_ebpf::MAX_PROCESSES;
 use super::pace;
 use crate::{
     forecast::{LEAST, runs_out},
-    sense::descriptors::Walked,
-    serve::Descriptors,
+    sense::{descriptors::Walked, memory::Use},
+    serve::Supply,
     time::Time,
 };
 
@@ -24,18 +25,56 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Looks that are kept of it.
 const LOOKS: usize = 64;
 
-/// What is known of processes.
+/// What is known of processes, control groups and the host.
 #[derive(Debug, Default)]
 pub(super) struct Stakes {
-    known: BTreeMap<u32, Known>,
+    descriptors: BTreeMap<u32, Series>,
+    memory: BTreeMap<String, Series>,
+    tcp: Series,
     looked_at: Option<Time>,
     cost: Duration,
 }
 
+/// How much of something was in use.
 #[derive(Debug, Default)]
-struct Known {
-    limit: Option<u32>,
-    looks: VecDeque<(Time, u32)>,
+struct Series {
+    limit: Option<u64>,
+    looks: VecDeque<(Time, u64)>,
+}
+
+impl Series {
+    fn take(&mut self, used: u64, limit: Option<u64>, now: Time) {
+        self.limit = limit;
+        self.looks.push_back((now, used));
+        // On large hosts looks are far apart: some are kept, however old.
+        let too_old = |looks: &VecDeque<(Time, u64)>| {
+            let first = looks.front();
+            looks.len() > LEAST + 2 && first.is_some_and(|it| now.since(it.0) > PAST)
+        };
+        while self.looks.len() > LOOKS || too_old(&self.looks) {
+            self.looks.pop_front();
+        }
+    }
+
+    fn is_fresh(&self, now: Time, patience: Duration) -> bool {
+        let last = self.looks.back();
+        last.is_some_and(|it| now.since(it.0) < patience)
+    }
+
+    /// As of `now`; `None` when nobody can look any more.
+    fn supply(&mut self, now: Time) -> Option<Supply> {
+        let looks = self.looks.make_contiguous();
+        let (at, used) = *looks.last()?;
+        if now.since(at) > PAST {
+            return None;
+        }
+        let left = self.limit.and_then(|limit| runs_out(looks, limit));
+        Some(Supply {
+            used,
+            limit: self.limit,
+            run_out: left.map(|it| it.saturating_sub(now.since(at))),
+        })
+    }
 }
 
 impl Stakes {
@@ -46,13 +85,12 @@ impl Stakes {
         now: Time,
         budget: f64,
     ) -> BTreeSet<u32> {
-        self.known.retain(|pid, known| {
-            let lately = known
-                .looks
-                .back()
-                .is_some_and(|it| now.since(it.0) < PATIENCE);
-            holders.contains(pid) || lately
-        });
+        self.descriptors
+            .retain(|pid, series| holders.contains(pid) || series.is_fresh(now, PATIENCE));
+        self.memory.retain(|_, series| series.is_fresh(now, PAST));
+        if holders.is_empty() && !self.tcp.is_fresh(now, PATIENCE) {
+            self.tcp = Series::default();
+        }
         let interval = pace::count_interval(self.cost, budget);
         let due = self.looked_at.is_none_or(|at| now.since(at) >= interval);
         if !due || holders.is_empty() {
@@ -62,41 +100,38 @@ impl Stakes {
         holders.into_iter().take(MAX_PROCESSES as usize).collect()
     }
 
-    /// Takes in how many each process had open at `now`.
+    /// Takes in how many each process had open at `now`, and how much memory was in use.
     pub(super) fn take(&mut self, open: &BTreeMap<u32, u32>, walked: &Walked, now: Time) {
         self.cost = walked.cost;
         // A process that has none is gone.
-        self.known.retain(|pid, _| open.contains_key(pid));
+        self.descriptors.retain(|pid, _| open.contains_key(pid));
         for (pid, open) in open {
-            let known = self.known.entry(*pid).or_default();
-            known.limit = walked.limits.get(pid).copied();
-            known.looks.push_back((now, *open));
-            // On large hosts looks are far apart: some are kept, however old.
-            let too_old = |known: &Known| {
-                let first = known.looks.front();
-                known.looks.len() > LEAST + 2 && first.is_some_and(|it| now.since(it.0) > PAST)
-            };
-            while known.looks.len() > LOOKS || too_old(known) {
-                known.looks.pop_front();
-            }
+            let limit = walked.limits.get(pid).copied().map(u64::from);
+            let series = self.descriptors.entry(*pid).or_default();
+            series.take(u64::from(*open), limit, now);
+        }
+        for (group, Use { used, limit }) in &walked.groups {
+            let series = self.memory.entry(group.clone()).or_default();
+            series.take(*used, Some(*limit), now);
+        }
+        if let Some(Use { used, limit }) = walked.tcp {
+            self.tcp.take(used, Some(limit), now);
         }
     }
 
-    /// What is known of the descriptors of a process, as of `now`.
-    pub(super) fn of(&mut self, pid: u32, now: Time) -> Option<Descriptors> {
-        let known = self.known.get_mut(&pid)?;
-        let looks = known.looks.make_contiguous();
-        let (at, open) = *looks.last()?;
-        if now.since(at) > PAST {
-            // Nobody can count any more.
-            return None;
-        }
-        let left = known.limit.and_then(|limit| runs_out(looks, limit));
-        Some(Descriptors {
-            open,
-            limit: known.limit,
-            run_out: left.map(|it| it.saturating_sub(now.since(at))),
-        })
+    /// Descriptors of a process, as of `now`.
+    pub(super) fn descriptors(&mut self, pid: u32, now: Time) -> Option<Supply> {
+        self.descriptors.get_mut(&pid)?.supply(now)
+    }
+
+    /// Memory of a control group, in bytes, as of `now`.
+    pub(super) fn memory(&mut self, group: &str, now: Time) -> Option<Supply> {
+        self.memory.get_mut(group)?.supply(now)
+    }
+
+    /// Memory of all TCP connections, in bytes, as of `now`.
+    pub(super) fn tcp(&mut self, now: Time) -> Option<Supply> {
+        self.tcp.supply(now)
     }
 }
 
@@ -105,6 +140,14 @@ mod tests {
     use super::*;
 
     const PID: u32 = 4711;
+    const UNIT: &str = "/system.slice/postfix.service";
+
+    fn memory(used: u32, limit: u32) -> Use {
+        Use {
+            used: used.into(),
+            limit: limit.into(),
+        }
+    }
 
     fn at(seconds: u64) -> Time {
         Time::default().after(Duration::from_secs(1000 + seconds))
@@ -115,6 +158,8 @@ mod tests {
             pids: BTreeSet::from([PID]),
             cost: Duration::from_millis(1),
             limits: BTreeMap::from([(PID, 1000)]),
+            groups: BTreeMap::from([(UNIT.to_owned(), memory(open * 1000, 1_000_000))]),
+            tcp: Some(memory(5000, 6000)),
         };
         stakes.take(&BTreeMap::from([(PID, open)]), &walked, now);
     }
@@ -125,7 +170,8 @@ mod tests {
         for second in 0..10 {
             take(&mut stakes, 100 + second * 5, at(second.into()));
         }
-        let run_out = |stakes: &mut Stakes, now| stakes.of(PID, now).and_then(|it| it.run_out);
+        let run_out =
+            |stakes: &mut Stakes, now| stakes.descriptors(PID, now).and_then(|it| it.run_out);
         // 145 are open, five more a second.
         assert_eq!(run_out(&mut stakes, at(9)), Some(Duration::from_secs(171)));
         assert_eq!(run_out(&mut stakes, at(19)), Some(Duration::from_secs(161)));
@@ -134,6 +180,22 @@ mod tests {
             None,
             "nobody has counted since"
         );
+    }
+
+    #[test]
+    fn memory_of_a_unit_is_foretold_and_forgotten_and_steady_use_is_not_a_leak() {
+        let mut stakes = Stakes::default();
+        for second in 0..10 {
+            take(&mut stakes, 100 + second * 5, at(second.into()));
+        }
+        let unit = stakes.memory(UNIT, at(9)).expect("it is known");
+        assert_eq!((unit.used, unit.limit), (145_000, Some(1_000_000)));
+        assert_eq!(unit.run_out, Some(Duration::from_secs(171)));
+        let tcp = stakes.tcp(at(9)).expect("it is known");
+        assert_eq!((tcp.used, tcp.limit, tcp.run_out), (5000, Some(6000), None));
+        assert!(stakes.wanted(BTreeSet::new(), at(99), 0.01).is_empty());
+        assert_eq!(stakes.memory(UNIT, at(99)), None);
+        assert_eq!(stakes.tcp(at(99)), None);
     }
 
     #[test]
@@ -146,8 +208,8 @@ mod tests {
         for second in 30..200 {
             take(&mut stakes, 400, at(second));
         }
-        let known = stakes.of(PID, at(200)).expect("known");
-        assert_eq!((known.open, known.run_out), (400, None));
+        let known = stakes.descriptors(PID, at(200)).expect("known");
+        assert_eq!((known.used, known.run_out), (400, None));
     }
 
     #[test]
@@ -161,7 +223,7 @@ mod tests {
         stakes.cost = Duration::from_millis(50);
         assert!(stakes.wanted(holders(), at(6), 0.01).is_empty(), "too dear");
         assert!(stakes.wanted(BTreeSet::new(), at(60), 0.01).is_empty());
-        assert_eq!(stakes.of(PID, at(60)), None);
+        assert_eq!(stakes.descriptors(PID, at(60)), None);
     }
 
     #[test]
@@ -172,10 +234,10 @@ mod tests {
         }
         assert!(
             stakes
-                .of(PID, at(10))
+                .descriptors(PID, at(10))
                 .is_some_and(|it| it.run_out.is_some())
         );
         stakes.take(&BTreeMap::new(), &Walked::default(), at(10));
-        assert_eq!(stakes.of(PID, at(10)), None);
+        assert_eq!(stakes.descriptors(PID, at(10)), None);
     }
 }

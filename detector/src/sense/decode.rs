@@ -157,6 +157,7 @@ pub(super) fn sample(raw: &RawSock, hz: u64) -> Result<Sample, DecodeError> {
         received_at: clock.moment(raw.lrcvtime),
         bytes_received: raw.bytes_received,
         hole: raw.hole != 0,
+        memory: (raw.memory != 0).then_some(raw.memory),
     })
 }
 

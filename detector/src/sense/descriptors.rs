@@ -9,10 +9,14 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::{owners, sweep::to_the_end};
+use super::{
+    memory::{self, Use},
+    owners,
+    sweep::to_the_end,
+};
 use crate::clock;
 
-/// What a walk has brought, besides what it has counted.
+/// What a walk has brought, besides what it has counted, and what was read beside it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Walked {
     /// Processes that were counted.
@@ -22,13 +26,18 @@ pub struct Walked {
     /// How many each process may have open (`RLIMIT_NOFILE`, soft); absent where that is not known or
     /// there is no limit.
     pub limits: BTreeMap<u32, u32>,
+    /// Memory of the control groups that were asked for, where it is limited.
+    pub groups: BTreeMap<String, Use>,
+    /// Memory of all TCP connections.
+    pub tcp: Option<Use>,
 }
 
-/// Reads a walk that counts to its end, and the limits of the processes that are counted.
+/// Reads a walk that counts to its end, the limits of the processes that are counted, and the memory of control
+/// groups.
 ///
 /// # Errors
 /// When the kernel stops in the middle.
-pub fn read(walk: File, pids: BTreeSet<u32>) -> anyhow::Result<Walked> {
+pub fn read(walk: File, pids: BTreeSet<u32>, groups: BTreeSet<String>) -> anyhow::Result<Walked> {
     let cpu = clock::thread_cpu();
     to_the_end(walk, &mut Vec::new()).context("the walk over the open files broke off")?;
     // In a container with numbers of its own other processes would be asked.
@@ -37,6 +46,11 @@ pub fn read(walk: File, pids: BTreeSet<u32>) -> anyhow::Result<Walked> {
     let limits = limits.filter_map(|pid| Some((*pid, limit(*pid)?)));
     Ok(Walked {
         limits: limits.collect(),
+        groups: groups
+            .into_iter()
+            .filter_map(|it| Some((it.clone(), memory::of_group(&it)?)))
+            .collect(),
+        tcp: memory::of_tcp(),
         pids,
         cost: clock::thread_cpu() - cpu,
     })

@@ -10,6 +10,14 @@ use super::{
 /// Fields without which the daemon still works, and what is lost.
 const OPTIONAL: &[(&str, &str)] = &[
     ("err_soft", "the soft error of a connection"),
+    (
+        "wmem_queued",
+        "some of the kernel memory that a connection holds",
+    ),
+    (
+        "rmem_alloc",
+        "some of the kernel memory that a connection holds",
+    ),
     ("socket", "the process that owns a connection"),
     ("socket_sk", "connections of other network namespaces"),
     ("socket_file", "the process that owns a connection"),

@@ -10,7 +10,7 @@ mod incidents;
 
 pub(crate) use incidents::incidents;
 
-use super::{Board, Descriptors, Facts, Owner, Published, Recordings, metrics::Metrics};
+use super::{Board, Facts, Owner, Published, Recordings, Stakes, Supply, metrics::Metrics};
 use crate::{
     api,
     config::Config,
@@ -89,6 +89,7 @@ pub(crate) fn stall(id: u64, age: u64, cause: Cause) -> Stall {
         received_at: ago(age),
         bytes_received: 220,
         hole: false,
+        memory: Some(41_216),
     };
     Stall {
         phase: if age >= 3000 {
@@ -292,6 +293,23 @@ fn check(feature: &str, ok: bool) -> Check {
 }
 
 /// What goes with it.
+/// A process that runs out of descriptors and a service that is short of memory, on a host that has enough of it.
+fn stakes() -> Stakes {
+    let supply = |used, limit, run_out: Option<u64>| Supply {
+        used,
+        limit: Some(limit),
+        run_out: run_out.map(Duration::from_secs),
+    };
+    Stakes {
+        descriptors: BTreeMap::from([(4711, supply(812, 1024, Some(370)))]),
+        memory: BTreeMap::from([(
+            "/system.slice/postfix.service".to_owned(),
+            supply(468 << 20, 512 << 20, Some(540)),
+        )]),
+        tcp: Some(supply(96 << 20, 1500 << 20, None)),
+    }
+}
+
 pub(crate) fn facts() -> Facts {
     let wall = "2026-11-23T13:00:00.123456789Z".parse().expect("time");
     let owner = |pid, process: &str| Owner {
@@ -314,14 +332,7 @@ pub(crate) fn facts() -> Facts {
             (ConnectionId(0x7f3a_9c01), owner(4711, "smtpd")),
             (ConnectionId(0x7f3a_9c02), owner(4712, "smt\x1b[2Jpd")),
         ]),
-        descriptors: BTreeMap::from([(
-            4711,
-            Descriptors {
-                open: 812,
-                limit: Some(1024),
-                run_out: Some(Duration::from_secs(370)),
-            },
-        )]),
+        stakes: stakes(),
         retries: Retries::default(),
         checks: vec![check("btf", true), check("owners", false)],
         reload: Some((true, "2026-11-20T08:00:00Z".parse().expect("time"))),

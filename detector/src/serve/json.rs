@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::{Facts, Filter, words};
+use super::{Facts, Filter, stakes, words};
 use crate::{
     api,
     model::{self, Cause, NextHop, Snapshot, State, Transition, first_timeout},
@@ -15,8 +15,6 @@ use crate::{
 
 const STALLED_DESTINATIONS: usize = 20;
 const FINE_DESTINATIONS: usize = 5;
-/// Processes that are told: the worst.
-const PROCESSES: usize = 10;
 
 /// The answer to `GET /v1/status`.
 pub fn status(snapshot: &Snapshot, facts: &Facts) -> api::Status {
@@ -33,48 +31,10 @@ pub fn status(snapshot: &Snapshot, facts: &Facts) -> api::Status {
         state: snapshot.state,
         scope: snapshot.scope,
         upstreams,
-        processes: processes(snapshot, facts),
+        processes: stakes::processes(snapshot, facts),
+        units: stakes::units(snapshot, facts),
+        tcp_memory: facts.stakes.tcp.and_then(stakes::memory),
         daemon: daemon(snapshot, facts),
-    }
-}
-
-/// Processes that hold stalled or suspect connections: those that run out first, then those with most.
-pub(super) fn processes(snapshot: &Snapshot, facts: &Facts) -> Vec<api::Process> {
-    let mut processes: BTreeMap<u32, api::Process> = BTreeMap::new();
-    for stall in &snapshot.stalls {
-        let Some(owner) = facts.owners.get(&stall.sample.id) else {
-            continue;
-        };
-        let Some(pid) = owner.pid else { continue };
-        let process = processes
-            .entry(pid)
-            .or_insert_with(|| process(pid, owner, facts));
-        process.stuck_connections += 1;
-        process.outstanding_bytes += stall.sample.outstanding();
-    }
-    let mut processes: Vec<_> = processes.into_values().collect();
-    let left = |it: &api::Process| it.descriptors_run_out_seconds.unwrap_or(f64::INFINITY);
-    processes.sort_by(|a, b| {
-        let most = b.stuck_connections.cmp(&a.stuck_connections);
-        left(a).total_cmp(&left(b)).then(most)
-    });
-    processes.truncate(PROCESSES);
-    processes
-}
-
-fn process(pid: u32, owner: &super::Owner, facts: &Facts) -> api::Process {
-    let descriptors = facts.descriptors.get(&pid);
-    api::Process {
-        pid,
-        process: owner.process.clone(),
-        cgroup: owner.cgroup.clone(),
-        stuck_connections: 0,
-        outstanding_bytes: 0,
-        open_descriptors: descriptors.map(|it| it.open),
-        descriptor_limit: descriptors.and_then(|it| it.limit),
-        descriptors_run_out_seconds: descriptors
-            .and_then(|it| it.run_out)
-            .map(|it| (it.as_secs_f64() * 10.0).round() / 10.0),
     }
 }
 
@@ -250,6 +210,7 @@ fn stall(stall: &model::Stall, snapshot: &Snapshot, facts: &Facts) -> api::Stall
         unacked_bytes: sample.unacked,
         unsent_bytes: sample.unsent,
         head_bytes: sample.head,
+        kernel_memory_bytes: sample.memory,
         retransmits: sample.timeouts,
         probes: sample.probes,
         backoff: sample.backoff,

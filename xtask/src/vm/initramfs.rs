@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Programs that the laboratory calls.
-const TOOLS: &[&str] = &["ip", "tc", "nft", "ping", "setpriv", "wg"];
+const TOOLS: &[&str] = &["ip", "tc", "nft", "ping", "setpriv", "wg", "bash"];
 
 /// Modules that the laboratory's networks need; a kernel that lacks one has it built in, or goes without.
 const MODULES: &[&str] = &[

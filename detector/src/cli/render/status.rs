@@ -8,6 +8,7 @@ use comfy_table::Cell;
 use jiff::Timestamp;
 
 use super::{
+    stakes,
     table::{Column, numbers, painted, state, table, words},
     units, via,
 };
@@ -30,44 +31,14 @@ pub(in crate::cli) fn status(status: &api::Status, wide: bool) -> String {
         text.push('\n');
         text.push_str(&table(&columns(wide), rows));
     }
-    let stakes: Vec<_> = status.processes.iter().filter_map(at_stake).collect();
+    let stakes = stakes::lines(status);
     if !stakes.is_empty() {
         text.push('\n');
         stakes
             .iter()
-            .for_each(|it| text.push_str(&format!("{it}\n")));
+            .for_each(|it| text.push_str(&format!("At stake: {it}.\n")));
     }
     text
-}
-
-/// What a process runs out of, when it does or is close to it.
-fn at_stake(process: &api::Process) -> Option<String> {
-    /// In a hundred: from there on it is said although the number does not grow.
-    const CLOSE: u64 = 80;
-    let (open, limit) = (process.open_descriptors?, process.descriptor_limit?);
-    let who = format!(
-        "{} ({})",
-        process
-            .process
-            .as_deref()
-            .map_or("a process".to_owned(), clean),
-        process.pid
-    );
-    let held = format!(
-        "{open} of {limit} are open, {} of them stuck",
-        count(process.stuck_connections, "connection")
-    );
-    match process.descriptors_run_out_seconds {
-        Some(left) if open < limit => Some(format!(
-            "At stake: {who} runs out of descriptors in {} at this rate; {held}.",
-            units::age(left)
-        )),
-        _ if open >= limit => Some(format!("At stake: {who} has no descriptors left; {held}.")),
-        _ if u64::from(open) * 100 >= u64::from(limit) * CLOSE => {
-            Some(format!("At stake: {who} is short of descriptors; {held}."))
-        }
-        _ => None,
-    }
 }
 
 /// The whole judgement in one sentence.

@@ -253,6 +253,7 @@ fn every_input_is_read_back_as_it_was_written() {
         unreachable: Some(113),
         next_try: Some(Time(1)),
         hole: true,
+        memory: Some(u32::MAX),
         persist: true,
         ..samples::any()
     };

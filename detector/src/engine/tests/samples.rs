@@ -53,5 +53,6 @@ pub(crate) fn any() -> Sample {
         received_at: at,
         bytes_received: 0,
         hole: false,
+        memory: None,
     }
 }

@@ -804,6 +804,7 @@ impl World {
             received_at: conn.received_at,
             bytes_received: 0,
             hole: false,
+            memory: None,
         }
     }
 

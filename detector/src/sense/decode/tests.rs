@@ -328,7 +328,7 @@ fn torn_bytes_are_an_error_in_a_sentence() {
     let sentence = |bytes: &[u8]| records(bytes, HZ).unwrap_err().to_string();
     assert_eq!(
         sentence(&[0; SIZE + 1]),
-        "the kernel wrote 233 bytes where a multiple of 232 was expected"
+        "the kernel wrote 241 bytes where a multiple of 240 was expected"
     );
     assert_eq!(
         event(&[0; 3], HZ),

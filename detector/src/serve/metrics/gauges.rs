@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use prometheus::proto;
 
-use super::super::{Facts, Published, REVISION, VERSION, json, words};
+use super::super::{Facts, Published, REVISION, VERSION, json, stakes, words};
 use crate::model::{Cause, NextHop, Scope, Snapshot, State, Upstream};
 
 const LONGEST_LABEL: usize = 128;
@@ -36,7 +36,7 @@ pub(super) fn of(published: &Published) -> Vec<proto::MetricFamily> {
     let Published { snapshot, facts } = published;
     let mut gauges = by_upstream(snapshot, facts);
     gauges.extend(by_next_hop(snapshot));
-    gauges.extend(by_process(snapshot, facts));
+    gauges.extend(at_stake(snapshot, facts));
     gauges.extend(of_daemon(snapshot, facts));
     gauges.into_iter().filter_map(Gauge::family).collect()
 }
@@ -178,12 +178,38 @@ fn by_next_hop(snapshot: &Snapshot) -> Vec<Gauge> {
     vec![info, established, active, handshake, suspect, stalled]
 }
 
-/// The worst few, so that the number of series is bounded.
+/// Of the worst few, so that the number of series is bounded.
+fn at_stake(snapshot: &Snapshot, facts: &Facts) -> Vec<Gauge> {
+    let mut gauges = by_process(snapshot, facts);
+    gauges.extend(by_unit(snapshot, facts));
+    let mut used = Gauge::new(
+        "tcpstall_tcp_memory_bytes",
+        "Memory of all TCP connections of this host, while some hang.",
+        &[],
+    );
+    let mut limit = Gauge::new(
+        "tcpstall_tcp_memory_limit_bytes",
+        "How much the kernel allows (tcp_mem, the third).",
+        &[],
+    );
+    if let Some(memory) = facts.stakes.tcp.and_then(stakes::memory) {
+        used.set([], memory.used_bytes as f64);
+        limit.set([], memory.limit_bytes as f64);
+    }
+    gauges.extend([used, limit]);
+    gauges
+}
+
 fn by_process(snapshot: &Snapshot, facts: &Facts) -> Vec<Gauge> {
     const LABELS: &[&str] = &["process", "pid"];
     let mut stuck = Gauge::new(
         "tcpstall_process_stuck_connections",
         "Stalled and suspect connections that a process holds; the ten worst.",
+        LABELS,
+    );
+    let mut memory = Gauge::new(
+        "tcpstall_process_kernel_memory_bytes",
+        "Kernel memory of the stalled and suspect connections of such a process.",
         LABELS,
     );
     let mut open = Gauge::new(
@@ -201,13 +227,14 @@ fn by_process(snapshot: &Snapshot, facts: &Facts) -> Vec<Gauge> {
         "Until such a process has no descriptors left, if it goes on like this.",
         LABELS,
     );
-    for process in json::processes(snapshot, facts) {
+    for process in stakes::processes(snapshot, facts) {
         let name = process
             .process
             .as_deref()
             .map_or("unknown".to_owned(), label);
         let labels = [name, process.pid.to_string()];
         stuck.set(labels.clone(), f64::from(process.stuck_connections));
+        memory.set(labels.clone(), process.kernel_memory_bytes as f64);
         if let Some(number) = process.open_descriptors {
             open.set(labels.clone(), f64::from(number));
         }
@@ -218,7 +245,48 @@ fn by_process(snapshot: &Snapshot, facts: &Facts) -> Vec<Gauge> {
             left.set(labels, seconds);
         }
     }
-    vec![stuck, open, limit, left]
+    vec![stuck, memory, open, limit, left]
+}
+
+fn by_unit(snapshot: &Snapshot, facts: &Facts) -> Vec<Gauge> {
+    const LABELS: &[&str] = &["cgroup"];
+    let mut stuck = Gauge::new(
+        "tcpstall_unit_stuck_connections",
+        "Stalled and suspect connections of the processes of a control group; the ten worst.",
+        LABELS,
+    );
+    let mut kernel = Gauge::new(
+        "tcpstall_unit_kernel_memory_bytes",
+        "Kernel memory of the stalled and suspect connections of such a group.",
+        LABELS,
+    );
+    let mut used = Gauge::new(
+        "tcpstall_unit_memory_bytes",
+        "Memory of such a group that cannot be reclaimed, where it has a limit.",
+        LABELS,
+    );
+    let mut limit = Gauge::new(
+        "tcpstall_unit_memory_limit_bytes",
+        "How much memory such a group may have.",
+        LABELS,
+    );
+    let mut left = Gauge::new(
+        "tcpstall_unit_memory_runs_out_seconds",
+        "Until such a group has no memory left, if it goes on like this.",
+        LABELS,
+    );
+    for unit in stakes::units(snapshot, facts) {
+        let labels = [label(&unit.cgroup)];
+        stuck.set(labels.clone(), f64::from(unit.stuck_connections));
+        kernel.set(labels.clone(), unit.kernel_memory_bytes as f64);
+        let Some(memory) = unit.memory else { continue };
+        used.set(labels.clone(), memory.used_bytes as f64);
+        limit.set(labels.clone(), memory.limit_bytes as f64);
+        if let Some(seconds) = memory.run_out_seconds {
+            left.set(labels, seconds);
+        }
+    }
+    vec![stuck, kernel, used, limit, left]
 }
 
 fn of_daemon(snapshot: &Snapshot, facts: &Facts) -> Vec<Gauge> {
