@@ -31,7 +31,7 @@ use stage::Stage;
 
 /// Re-enact the outage that tcpstall was written for, in a laboratory of network namespaces
 ///
-/// Takes about a minute and needs root. Nothing outside the namespaces is touched.
+/// Takes about a minute and a half and needs root. Nothing outside the namespaces is touched.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -85,5 +85,6 @@ fn play(arguments: &Arguments) -> Result<bool> {
     if let Some(pictures) = &mut pictures {
         pictures.in_the_middle(play.daemon(), play.culprit())?;
     }
+    play.the_queue_grows(&watch)?;
     play.the_repair(watch, pictures)
 }

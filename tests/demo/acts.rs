@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use lab::{Daemon, Fault, Lab, Traffic, signal};
+use lab::{Daemon, Family, Fault, Lab, Traffic, leak::Leak, program::Program, signal};
 
 use crate::{
     metrics::Page,
@@ -26,6 +26,10 @@ const LOSS: u8 = 85;
 const VERDICT: Duration = Duration::from_secs(15);
 /// Longest wait for the all-clear.
 const ALL_CLEAR: Duration = Duration::from_secs(30);
+/// Descriptors of the queue manager: a few minutes' worth on a host, less here.
+const DESCRIPTORS: u32 = 140;
+/// Longest wait for the forecast, and from there to its end.
+const FORECAST: Duration = Duration::from_secs(30);
 /// From the fault to the second look.
 const LATER: Duration = Duration::from_secs(10);
 
@@ -155,6 +159,62 @@ impl<'a> Play<'a> {
             self.stage.lines(&before.changes(&now));
         }
         self.stage.pause()
+    }
+
+    /// What ended the day in the end: descriptors.
+    pub(crate) fn the_queue_grows(&mut self, watch: &Watch) -> Result<()> {
+        self.stage.act("The queue grows");
+        self.stage.narrate(&format!(
+            "Nothing fails, so that nothing is given up: the queue manager goes on opening five \
+             deliveries a second through {}, and each of them stays. It may have {DESCRIPTORS} \
+             descriptors.",
+            self.name
+        ));
+        let upstream = &self.lab.upstreams[CULPRIT];
+        let peers = (0..DESTINATIONS).map(|number| upstream.destination(number, Family::V4));
+        let folder = tempfile::tempdir()?;
+        let leak = Leak::new(peers.collect(), DESCRIPTORS);
+        let mut queue = leak.start(&self.lab.host, folder.path())?;
+        let Some(foretold) = self.foretold(&queue)? else {
+            self.stage
+                .narrate("tcpstall has not foretold when they run out.");
+            return self.stage.command(&self.daemon, &["status"]);
+        };
+        self.stage.command(&self.daemon, &["status"])?;
+        let end = Instant::now() + FORECAST + FORECAST;
+        while !queue.has_ended()? && Instant::now() < end {
+            signal::sleep(Duration::from_millis(50))?;
+        }
+        let ended = Instant::now();
+        self.stage.event(
+            ended,
+            &format!(
+                "the queue manager says: {}",
+                queue.log().lines().last().unwrap_or("nothing")
+            ),
+        );
+        let after = |at: Instant| at.saturating_duration_since(watch.broken).as_secs_f64();
+        self.stage.narrate(&format!(
+            "It was foretold for T +{:.0} s, and came at T +{:.0} s. On that day somebody raised the \
+             limit; then memory ran out, which is foretold in the same way, by service.",
+            after(foretold),
+            after(ended)
+        ));
+        self.stage.pause()
+    }
+
+    /// When it is said that the program will have no descriptors left.
+    fn foretold(&self, program: &Program) -> Result<Option<Instant>> {
+        let end = Instant::now() + FORECAST;
+        while Instant::now() < end {
+            let status = self.daemon.status()?;
+            let known = status.processes.iter().find(|it| it.pid == program.pid());
+            if let Some(left) = known.and_then(|it| it.descriptors_run_out_seconds) {
+                return Ok(Some(Instant::now() + Duration::from_secs_f64(left)));
+            }
+            signal::sleep(Duration::from_millis(50))?;
+        }
+        Ok(None)
     }
 
     pub(crate) fn daemon(&self) -> &Daemon {

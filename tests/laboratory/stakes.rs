@@ -6,11 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
 use lab::{
     Family, Fault,
-    program::{Program, find},
-    server,
+    leak::{self, Leak},
     status::Status,
 };
 
@@ -21,31 +19,11 @@ const LIMIT: u32 = 200;
 /// How long it lives: five connections a second.
 const LIFE: Duration = Duration::from_secs(80);
 
-/// Opens connections one after the other, writes to each and keeps it, until there is no descriptor left of so
-/// many.
-fn leak(peers: &[String], limit: u32) -> String {
-    format!(
-        // Bash gives out numbers from ten on: those below are taken, so that none stays free.
-        "ulimit -n {limit}; exec 3</dev/null 4<&3 5<&3 6<&3 7<&3 8<&3 9<&3; \
-         while true; do for peer in {}; do exec {{fd}}<>/dev/tcp/$peer/{} || exit 7; \
-         printf '%8000s' x >&$fd; sleep 0.2; done; done",
-        peers.join(" "),
-        server::DISCARD
-    )
-}
-
-fn peers(world: &World) -> Vec<String> {
+/// A program that leaks connections to ten destinations of the bad upstream.
+fn leaky(world: &World, descriptors: u32) -> Leak {
     let upstream = &world.lab.upstreams[1];
-    let each = 0..10;
-    each.map(|number| upstream.destination(number, Family::V4).to_string())
-        .collect()
-}
-
-/// Runs a script.
-fn start(world: &World, folder: &Path, script: &str) -> Result<Program> {
-    let bash = find(&["bash"]).context("bash is missing")?;
-    let arguments = ["-c".to_owned(), script.to_owned()];
-    Program::start(&world.lab.host, &bash, &arguments, folder.join("log"))
+    let peers = (0..10).map(|number| upstream.destination(number, Family::V4));
+    Leak::new(peers.collect(), descriptors)
 }
 
 #[test]
@@ -56,7 +34,8 @@ fn a_process_that_runs_out_of_descriptors_is_told_of_in_time() {
     // Handshakes pass, and nothing after them.
     world.break_(1, Fault::EstablishedLoss(100));
     let folder = tempfile::tempdir().expect("a folder");
-    let mut process = it_works(start(&world, folder.path(), &leak(&peers(&world), LIMIT)));
+    let leak = leaky(&world, LIMIT);
+    let mut process = it_works(leak.start(&world.lab.host, folder.path()));
     let pid = process.pid();
     let end = Instant::now() + LIFE;
 
@@ -105,10 +84,11 @@ fn a_process_that_opens_no_more_is_told_and_not_foretold() {
     };
     world.break_(1, Fault::EstablishedLoss(100));
     let folder = tempfile::tempdir().expect("a folder");
-    // Four times around, and then it waits.
-    let script = leak(&peers(&world), LIMIT).replace("while true; do", "for round in 1 2 3 4; do")
-        + "; exec sleep 120";
-    let process = it_works(start(&world, folder.path(), &script));
+    let leak = Leak {
+        rounds: Some(4),
+        ..leaky(&world, LIMIT)
+    };
+    let process = it_works(leak.start(&world.lab.host, folder.path()));
     let pid = process.pid();
     let left = |status: &Status| {
         let known = status.processes.iter().find(|it| it.pid == pid)?;
@@ -131,9 +111,10 @@ fn a_process_that_opens_no_more_is_told_and_not_foretold() {
         .find(|it| it.pid == pid)
         .expect("it is there");
     assert_eq!(known.descriptor_limit, Some(LIMIT), "{known:?}");
-    // Some 8,000 bytes each are queued, and the kernel needs more for them than they are.
+    // The kernel needs more for what is queued than it is.
     let each = known.kernel_memory_bytes / u64::from(known.stuck_connections);
-    assert!((8_000..40_000).contains(&each), "{known:?}");
+    let message = u64::from(leak::MESSAGE);
+    assert!((message..message * 5).contains(&each), "{known:?}");
 }
 
 /// Memory that the group of the process may have, bytes.
@@ -182,12 +163,12 @@ fn a_service_that_runs_out_of_memory_is_told_of_in_time() {
     };
     world.break_(1, Fault::EstablishedLoss(100));
     let folder = tempfile::tempdir().expect("a folder");
-    let leak = leak(&peers(&world), 8000).replace("sleep 0.2", "sleep 0.05");
-    let join = format!(
-        "echo $$ > {}; {leak}",
-        group.0.join("cgroup.procs").display()
-    );
-    let mut process = it_works(start(&world, folder.path(), &join));
+    let leak = Leak {
+        every: 0.05,
+        group: Some(group.0.clone()),
+        ..leaky(&world, 8000)
+    };
+    let mut process = it_works(leak.start(&world.lab.host, folder.path()));
     let end = Instant::now() + FULL;
     let mut foretold: Vec<(Instant, f64)> = Vec::new();
     let full = loop {
