@@ -17,8 +17,8 @@ pub struct Use {
     pub limit: u64,
 }
 
-/// Memory of a control group (version 2), or of the nearest one around it that is limited; `None` where
-/// none is. Files that the kernel keeps in memory do not count: it drops them when it needs room
+/// Memory of a control group (version 2) or of one around it: of those that are limited the one with least
+/// left. `None` where none is limited. Files that the kernel keeps in memory do not count: it drops them when it needs room
 /// (Linux, `Documentation/admin-guide/cgroup-v2.rst`).
 pub fn of_group(cgroup: &str) -> Option<Use> {
     under(Path::new(GROUPS), cgroup)
@@ -38,8 +38,8 @@ fn under(root: &Path, cgroup: &str) -> Option<Use> {
             limit,
         })
     };
-    let mut limited = folders.filter_map(|it| limited(root.join(it)));
-    limited.next()
+    let limited = folders.filter_map(|it| limited(root.join(it)));
+    limited.min_by_key(|it| it.limit.saturating_sub(it.used))
 }
 
 fn used(folder: &Path) -> Option<u64> {
@@ -99,15 +99,17 @@ mod tests {
     }
 
     #[test]
-    fn the_nearest_limit_counts_and_what_can_be_dropped_does_not() {
+    fn the_limit_that_is_reached_first_counts_and_what_can_be_dropped_does_not() {
         let root = tempfile::tempdir().expect("a folder");
         group(root.path(), "system.slice", "2000\n");
         group(root.path(), "system.slice/postfix.service", "max\n");
         group(root.path(), "system.slice/dovecot.service", "600\n");
+        group(root.path(), "system.slice/exim.service", "9000\n");
         group(root.path(), "user.slice", "max\n");
         let limit = |cgroup| under(root.path(), cgroup).map(|it| (it.used, it.limit));
         assert_eq!(limit("/system.slice/dovecot.service"), Some((500, 600)));
         assert_eq!(limit("/system.slice/postfix.service"), Some((500, 2000)));
+        assert_eq!(limit("/system.slice/exim.service"), Some((500, 2000)));
         assert_eq!(limit("/system.slice/gone.service"), Some((500, 2000)));
         for none in ["/user.slice", "/", "", "user.slice", "/../system.slice"] {
             assert_eq!(limit(none), None, "{none:?}");
