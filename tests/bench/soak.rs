@@ -171,6 +171,9 @@ impl Soak {
         self.signal_now_and_then()?;
         let peace = Duration::from_secs_f64(self.chance.between(8.0, 20.0));
         self.watch(peace, None)?;
+        // Trouble takes memory and gives it back: calm is compared with calm.
+        let settled = self.started.elapsed() > SETTLED;
+        self.books.measure(&self.daemon, settled)?;
         let trouble = TROUBLES[self.chance.below(TROUBLES.len())];
         let upstream = self.chance.below(3);
         let lasts = trouble.limit() + Duration::from_secs_f64(self.chance.between(3.0, 15.0));
@@ -178,9 +181,7 @@ impl Soak {
         let broken_at = self.lab.break_(upstream, trouble.fault())?;
         self.watch_trouble(trouble, upstream, broken_at, lasts)?;
         self.lab.repair(upstream)?;
-        self.wait_for_peace(trouble, upstream)?;
-        let settled = self.started.elapsed() > SETTLED;
-        self.books.measure(&self.daemon, settled)
+        self.wait_for_peace(trouble, upstream)
     }
 
     /// Waits for the verdict, then holds it.

@@ -23,7 +23,8 @@ const BEYOND_DOUBT: f64 = 1e-9;
 
 /// How long an opinion must last before a worse state is entered.
 pub const ENTER: Duration = Duration::from_millis(400);
-/// The same for `failing` where it is beyond doubt.
+/// For `failing`, where it is beyond doubt by now: how long something must have been wrong, the smaller part or
+/// the larger.
 const ENTER_BEYOND_DOUBT: Duration = Duration::from_millis(200);
 /// How long it may waver between the smaller and the larger part before the smaller is believed.
 pub const WAVER: Duration = Duration::from_millis(800);
@@ -142,12 +143,18 @@ pub fn confidence(state: State, votes: Votes, usual: f64) -> f64 {
 /// ```
 /// Unsure for 4 s takes `failing` to `degraded`, and for 30 s that to `ok`: it is not surely abnormal
 /// any more. Where the larger part is stalled beyond `doubt`, 0.2 s are enough for `failing`. `held` is
-/// how long the opinion has been the same.
-pub fn next(state: State, opinion: Opinion, doubt: f64, held: Duration) -> State {
+/// how long the opinion has been the same, `abnormal` how long it has been abnormal of either kind.
+pub fn next(
+    state: State,
+    opinion: Opinion,
+    doubt: f64,
+    held: Duration,
+    abnormal: Duration,
+) -> State {
     use Opinion as O;
     use State as S;
     let entered = held >= ENTER;
-    let failed = entered || doubt < BEYOND_DOUBT && held >= ENTER_BEYOND_DOUBT;
+    let failed = entered || doubt < BEYOND_DOUBT && abnormal >= ENTER_BEYOND_DOUBT;
     let left = held >= LEAVE;
     match (state, opinion) {
         (S::Idle, O::Normal) => S::Ok,
@@ -225,7 +232,10 @@ impl Held {
     /// The state after `state`, given the chance that what is seen came about of itself. Whoever wavers
     /// between "most" and "some" is surely abnormal all the while, and at least degraded.
     pub fn next(&self, state: State, doubt: f64, now: Time) -> State {
-        let to = next(state, self.opinion, doubt, now.since(self.since));
+        let abnormal = self
+            .abnormal_since
+            .map_or(Duration::ZERO, |it| now.since(it));
+        let to = next(state, self.opinion, doubt, now.since(self.since), abnormal);
         match (to, self.abnormal_since) {
             (State::Idle | State::Ok, Some(since)) if now.since(since) >= WAVER => State::Degraded,
             _ => to,
@@ -354,7 +364,7 @@ mod tests {
             (S::Failing, O::TooLittle, ms(300_000), S::Idle),
         ] {
             assert_eq!(
-                next(state, opinion, DOUBT, held),
+                next(state, opinion, DOUBT, held, held),
                 then,
                 "{state} {opinion:?} {held:?}"
             );
@@ -366,12 +376,15 @@ mod tests {
         let ms = Duration::from_millis;
         let most = Opinion::Abnormal { most: true };
         let some = Opinion::Abnormal { most: false };
-        let after = |opinion, doubt, held| next(State::Ok, opinion, doubt, ms(held));
+        let after = |opinion, doubt, held| next(State::Ok, opinion, doubt, ms(held), ms(held));
         assert_eq!(after(most, 1e-10, 199), State::Ok);
         assert_eq!(after(most, 1e-10, 200), State::Failing);
         assert_eq!(after(most, 1e-8, 399), State::Ok, "in doubt");
         assert_eq!(after(some, 1e-10, 399), State::Ok, "the smaller part");
         assert_eq!(after(some, 1e-10, 400), State::Degraded);
+        // It has just become the larger part, and something was wrong before.
+        let just = |abnormal| next(State::Ok, most, 1e-10, ms(0), ms(abnormal));
+        assert_eq!((just(199), just(200)), (State::Ok, State::Failing));
     }
 
     proptest! {

@@ -43,6 +43,8 @@ pub(super) struct Books {
     /// Bytes and descriptors of the daemon, at first and once it had settled; and the most since.
     pub(super) descriptors: (usize, usize),
     pub(super) settled: Option<u64>,
+    /// What it had when it was last calm.
+    resident: u64,
     pub(super) most: u64,
     now: &'static str,
 }
@@ -66,6 +68,7 @@ impl Books {
             differing: BTreeSet::new(),
             descriptors: (held, held),
             settled: None,
+            resident: 0,
             most: 0,
             now: "all is well",
         })
@@ -125,8 +128,9 @@ impl Books {
 
     pub(super) fn measure(&mut self, daemon: &Daemon, settled: bool) -> Result<()> {
         self.descriptors.1 = descriptors(daemon)?;
+        let resident = memory(daemon.pid(), "VmRSS")?;
+        self.resident = resident;
         if settled {
-            let resident = memory(daemon.pid(), "VmRSS")?;
             self.settled.get_or_insert(resident);
             self.most = self.most.max(resident);
         }
@@ -144,11 +148,12 @@ impl Books {
     pub(super) fn line(&self, at: Duration) -> String {
         let troubles: u32 = self.troubles.values().map(|it| it.0).sum();
         format!(
-            "{:.0} s, {troubles} troubles, {} comparisons, {} wrong, {} differences; now: {}",
+            "{:.0} s, {troubles} troubles, {} comparisons, {} wrong, {} differences, {}; now: {}",
             at.as_secs_f64(),
             self.comparisons,
             self.wrong.len(),
             self.differences.len(),
+            mebibytes(self.resident),
             self.now
         )
     }

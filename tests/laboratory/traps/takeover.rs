@@ -14,8 +14,11 @@ fn two_routers_on_one_link() -> Option<World> {
     it_works(lab.upstreams[1].router.ip(&format!(
         "link add link wan name spare netns {net} type macvlan mode bridge\n"
     )));
-    // Whoever takes over says so to everybody on the link.
+    // Whoever takes over says so to everybody on the link, once; a kernel that has learned of the other router less
+    // than a second ago would not believe it (`locktime`, arp(7)).
     it_works(lab.net.sysctl(&[("ipv4/conf/spare/arp_notify", "1")]));
+    let locktime = format!("ipv4/neigh/{}/locktime", lab.upstreams[1].interface);
+    it_works(lab.host.sysctl(&[(&locktime, "0")]));
     world.traffic(0, 0..20, Load::STEADY);
     world.traffic(1, 0..20, Load::STEADY);
     world.watch();
