@@ -2,7 +2,7 @@
 //! nothing, and tcpstall names it.
 //!
 //! Everything shown is measured while it is shown. The exit code is 1 when the upstream was not
-//! named in time, or the wrong one was.
+//! named in time, or the wrong one was, or the end of the queue was not foretold.
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -85,6 +85,6 @@ fn play(arguments: &Arguments) -> Result<bool> {
     if let Some(pictures) = &mut pictures {
         pictures.in_the_middle(play.daemon(), play.culprit())?;
     }
-    play.the_queue_grows(&watch)?;
-    play.the_repair(watch, pictures)
+    let foretold = play.the_queue_grows(&watch)?;
+    Ok(play.the_repair(watch, pictures)? && foretold)
 }

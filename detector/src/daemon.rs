@@ -1,11 +1,6 @@
 //! The loop: wait, feed the engine, publish what it says. Decides nothing.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
@@ -347,20 +342,6 @@ impl Daemon {
             .iter()
             .filter_map(|stall| Some((stall.sample.id, self.owners.of(stall.sample.inode?)?)))
             .collect::<BTreeMap<ConnectionId, serve::Owner>>();
-        let pids: BTreeSet<_> = owners.values().filter_map(|it| it.pid).collect();
-        let groups: BTreeSet<_> = owners.values().filter_map(|it| it.cgroup.clone()).collect();
-        let stakes = &mut self.stakes;
-        let stakes = serve::Stakes {
-            descriptors: pids
-                .into_iter()
-                .filter_map(|pid| Some((pid, stakes.descriptors(pid, now)?)))
-                .collect(),
-            memory: groups
-                .into_iter()
-                .filter_map(|it| Some((it.clone(), stakes.memory(&it, now)?)))
-                .collect(),
-            tcp: stakes.tcp(now),
-        };
         let facts = Facts {
             host: self.host_name.clone(),
             version: serve::VERSION.to_owned(),
@@ -373,7 +354,7 @@ impl Daemon {
             events_lost: lost,
             metrics_address: Some(self.metrics_address),
             owners,
-            stakes,
+            stakes: self.stakes.known(now),
             retries: self.retries,
             checks: self.checks.clone(),
             reload: Some(self.reload),

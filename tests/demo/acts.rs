@@ -30,6 +30,8 @@ const ALL_CLEAR: Duration = Duration::from_secs(30);
 const DESCRIPTORS: u32 = 140;
 /// Longest wait for the forecast, and from there to its end.
 const FORECAST: Duration = Duration::from_secs(30);
+/// From look to look at the queue.
+const POLL: Duration = Duration::from_millis(50);
 /// From the fault to the second look.
 const LATER: Duration = Duration::from_secs(10);
 
@@ -161,8 +163,8 @@ impl<'a> Play<'a> {
         self.stage.pause()
     }
 
-    /// What ended the day in the end: descriptors.
-    pub(crate) fn the_queue_grows(&mut self, watch: &Watch) -> Result<()> {
+    /// What ended the day in the end: descriptors. Whether it was foretold, and came.
+    pub(crate) fn the_queue_grows(&mut self, watch: &Watch) -> Result<bool> {
         self.stage.act("The queue grows");
         self.stage.narrate(&format!(
             "Nothing fails, so that nothing is given up: the queue manager goes on opening five \
@@ -178,12 +180,17 @@ impl<'a> Play<'a> {
         let Some(foretold) = self.foretold(&queue)? else {
             self.stage
                 .narrate("tcpstall has not foretold when they run out.");
-            return self.stage.command(&self.daemon, &["status"]);
+            self.stage.command(&self.daemon, &["status"])?;
+            return Ok(false);
         };
         self.stage.command(&self.daemon, &["status"])?;
         let end = Instant::now() + FORECAST + FORECAST;
-        while !queue.has_ended()? && Instant::now() < end {
-            signal::sleep(Duration::from_millis(50))?;
+        while !queue.has_ended()? {
+            if Instant::now() > end {
+                self.stage.narrate("It still has descriptors.");
+                return Ok(false);
+            }
+            signal::sleep(POLL)?;
         }
         let ended = Instant::now();
         self.stage.event(
@@ -200,7 +207,8 @@ impl<'a> Play<'a> {
             after(foretold),
             after(ended)
         ));
-        self.stage.pause()
+        self.stage.pause()?;
+        Ok(true)
     }
 
     /// When it is said that the program will have no descriptors left.
@@ -212,7 +220,7 @@ impl<'a> Play<'a> {
             if let Some(left) = known.and_then(|it| it.descriptors_run_out_seconds) {
                 return Ok(Some(Instant::now() + Duration::from_secs_f64(left)));
             }
-            signal::sleep(Duration::from_millis(50))?;
+            signal::sleep(POLL)?;
         }
         Ok(None)
     }

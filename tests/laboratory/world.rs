@@ -188,6 +188,7 @@ impl World {
     #[track_caller]
     pub(crate) fn repair(&self, upstream: usize) {
         it_works(self.lab.repair(upstream));
+        self.broken_at.set(None);
     }
 
     /// Waits for something.
@@ -253,8 +254,8 @@ impl World {
     /// Waits until an upstream is `ok` again.
     #[track_caller]
     pub(crate) fn recovers(&self, upstream: usize) -> Status {
+        let broken = self.broken_at.get().map(|at| at.elapsed());
         self.repair(upstream);
-        let broken = self.broken_at.take().map(|at| at.elapsed());
         let limit = RECOVERY.max(broken.unwrap_or_default() + BEYOND);
         let name = self.lab.upstreams[upstream].name;
         self.until(limit, &format!("{name} is ok again"), |status| {

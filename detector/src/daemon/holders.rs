@@ -63,7 +63,8 @@ impl Owners {
     /// The control groups of these.
     pub(super) fn groups(&self) -> BTreeSet<String> {
         let holders = self.known.values().flatten();
-        holders.filter_map(|it| it.cgroup.clone()).collect()
+        let groups: BTreeSet<_> = holders.filter_map(|it| it.cgroup.as_ref()).collect();
+        groups.into_iter().cloned().collect()
     }
 
     pub(super) fn of(&self, inode: u64) -> Option<serve::Owner> {

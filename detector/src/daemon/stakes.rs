@@ -14,7 +14,7 @@ use super::pace;
 use crate::{
     forecast::{LEAST, runs_out},
     sense::{descriptors::Walked, memory::Use},
-    serve::Supply,
+    serve,
     time::Time,
 };
 
@@ -62,14 +62,14 @@ impl Series {
     }
 
     /// As of `now`; `None` when nobody can look any more.
-    fn supply(&mut self, now: Time) -> Option<Supply> {
+    fn supply(&mut self, now: Time) -> Option<serve::Supply> {
         let looks = self.looks.make_contiguous();
         let (at, used) = *looks.last()?;
         if now.since(at) > PAST {
             return None;
         }
         let left = self.limit.and_then(|limit| runs_out(looks, limit));
-        Some(Supply {
+        Some(serve::Supply {
             used,
             limit: self.limit,
             run_out: left.map(|it| it.saturating_sub(now.since(at))),
@@ -119,19 +119,19 @@ impl Stakes {
         }
     }
 
-    /// Descriptors of a process, as of `now`.
-    pub(super) fn descriptors(&mut self, pid: u32, now: Time) -> Option<Supply> {
-        self.descriptors.get_mut(&pid)?.supply(now)
-    }
-
-    /// Memory of a control group, in bytes, as of `now`.
-    pub(super) fn memory(&mut self, group: &str, now: Time) -> Option<Supply> {
-        self.memory.get_mut(group)?.supply(now)
-    }
-
-    /// Memory of all TCP connections, in bytes, as of `now`.
-    pub(super) fn tcp(&mut self, now: Time) -> Option<Supply> {
-        self.tcp.supply(now)
+    /// All that is known, as of `now`.
+    pub(super) fn known(&mut self, now: Time) -> serve::Stakes {
+        let descriptors = self.descriptors.iter_mut();
+        let memory = self.memory.iter_mut();
+        serve::Stakes {
+            descriptors: descriptors
+                .filter_map(|(pid, it)| Some((*pid, it.supply(now)?)))
+                .collect(),
+            memory: memory
+                .filter_map(|(group, it)| Some((group.clone(), it.supply(now)?)))
+                .collect(),
+            tcp: self.tcp.supply(now),
+        }
     }
 }
 
@@ -147,6 +147,10 @@ mod tests {
             used: used.into(),
             limit: limit.into(),
         }
+    }
+
+    fn of(stakes: &mut Stakes, now: Time) -> Option<serve::Supply> {
+        stakes.known(now).descriptors.get(&PID).copied()
     }
 
     fn at(seconds: u64) -> Time {
@@ -170,8 +174,7 @@ mod tests {
         for second in 0..10 {
             take(&mut stakes, 100 + second * 5, at(second.into()));
         }
-        let run_out =
-            |stakes: &mut Stakes, now| stakes.descriptors(PID, now).and_then(|it| it.run_out);
+        let run_out = |stakes: &mut Stakes, now| of(stakes, now).and_then(|it| it.run_out);
         // 145 are open, five more a second.
         assert_eq!(run_out(&mut stakes, at(9)), Some(Duration::from_secs(171)));
         assert_eq!(run_out(&mut stakes, at(19)), Some(Duration::from_secs(161)));
@@ -188,14 +191,14 @@ mod tests {
         for second in 0..10 {
             take(&mut stakes, 100 + second * 5, at(second.into()));
         }
-        let unit = stakes.memory(UNIT, at(9)).expect("it is known");
+        let known = stakes.known(at(9));
+        let unit = known.memory[UNIT];
         assert_eq!((unit.used, unit.limit), (145_000, Some(1_000_000)));
         assert_eq!(unit.run_out, Some(Duration::from_secs(171)));
-        let tcp = stakes.tcp(at(9)).expect("it is known");
+        let tcp = known.tcp.expect("it is known");
         assert_eq!((tcp.used, tcp.limit, tcp.run_out), (5000, Some(6000), None));
         assert!(stakes.wanted(BTreeSet::new(), at(99), 0.01).is_empty());
-        assert_eq!(stakes.memory(UNIT, at(99)), None);
-        assert_eq!(stakes.tcp(at(99)), None);
+        assert_eq!(stakes.known(at(99)), serve::Stakes::default());
     }
 
     #[test]
@@ -208,7 +211,7 @@ mod tests {
         for second in 30..200 {
             take(&mut stakes, 400, at(second));
         }
-        let known = stakes.descriptors(PID, at(200)).expect("known");
+        let known = of(&mut stakes, at(200)).expect("known");
         assert_eq!((known.used, known.run_out), (400, None));
     }
 
@@ -223,7 +226,7 @@ mod tests {
         stakes.cost = Duration::from_millis(50);
         assert!(stakes.wanted(holders(), at(6), 0.01).is_empty(), "too dear");
         assert!(stakes.wanted(BTreeSet::new(), at(60), 0.01).is_empty());
-        assert_eq!(stakes.descriptors(PID, at(60)), None);
+        assert_eq!(of(&mut stakes, at(60)), None);
     }
 
     #[test]
@@ -232,12 +235,8 @@ mod tests {
         for second in 0..10 {
             take(&mut stakes, 100 + second * 20, at(second.into()));
         }
-        assert!(
-            stakes
-                .descriptors(PID, at(10))
-                .is_some_and(|it| it.run_out.is_some())
-        );
+        assert!(of(&mut stakes, at(10)).is_some_and(|it| it.run_out.is_some()));
         stakes.take(&BTreeMap::new(), &Walked::default(), at(10));
-        assert_eq!(stakes.descriptors(PID, at(10)), None);
+        assert_eq!(of(&mut stakes, at(10)), None);
     }
 }

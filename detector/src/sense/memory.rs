@@ -18,8 +18,8 @@ pub struct Use {
 }
 
 /// Memory of a control group (version 2) or of one around it: of those that are limited the one with least
-/// left. `None` where none is limited. Files that the kernel keeps in memory do not count: it drops them when it needs room
-/// (Linux, `Documentation/admin-guide/cgroup-v2.rst`).
+/// left. `None` where none is limited. Files that the kernel keeps in memory do not count: it drops them when it
+/// needs room (Linux, `Documentation/admin-guide/cgroup-v2.rst`).
 pub fn of_group(cgroup: &str) -> Option<Use> {
     under(Path::new(GROUPS), cgroup)
 }

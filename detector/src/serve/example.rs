@@ -292,7 +292,6 @@ fn check(feature: &str, ok: bool) -> Check {
     }
 }
 
-/// What goes with it.
 /// A process that runs out of descriptors and a service that is short of memory, on a host that has enough of it.
 fn stakes() -> Stakes {
     let supply = |used, limit, run_out: Option<u64>| Supply {
@@ -310,6 +309,7 @@ fn stakes() -> Stakes {
     }
 }
 
+/// What goes with it.
 pub(crate) fn facts() -> Facts {
     let wall = "2026-11-23T13:00:00.123456789Z".parse().expect("time");
     let owner = |pid, process: &str| Owner {
