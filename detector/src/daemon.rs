@@ -58,6 +58,8 @@ const EVENTS_KEPT: usize = 256;
 const PUBLISH_EVERY: Duration = Duration::from_millis(500);
 /// After a sweep that failed.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// Between two times that memory is given back while no upstream is bad.
+const TIDY_EVERY: Duration = Duration::from_secs(60);
 /// Events that are taken in before the others get a turn.
 const EVENTS_AT_ONCE: usize = 4096;
 
@@ -136,6 +138,7 @@ async fn start(config: Config, source: &Source, sensor: Sensor) -> anyhow::Resul
         baselines: Baselines::default(),
         manager: Manager::start()?,
         troubled: false,
+        tidied_at: clock::now(),
     };
     daemon.baselines = Baselines::load(&daemon.config.state_dir, &mut daemon.engine, clock::now());
     for input in interfaces {
@@ -203,6 +206,7 @@ struct Daemon {
     manager: Manager,
     /// An upstream was bad when it was last looked.
     troubled: bool,
+    tidied_at: Time,
 }
 
 /// What the thread that looks for holders brings back.
@@ -483,13 +487,17 @@ impl Daemon {
         }
     }
 
-    /// When no upstream is bad any more, what trouble has taken is given back.
+    /// When no upstream is bad any more, what trouble has taken is given back; and now and then what
+    /// has become of the places between what is kept.
     fn tidy_up(&mut self) {
         let troubled = match &*self.latest.borrow() {
             Some(published) => matches!(published.snapshot.state, State::Failing | State::Degraded),
             None => false,
         };
-        if std::mem::replace(&mut self.troubled, troubled) && !troubled {
+        let over = std::mem::replace(&mut self.troubled, troubled);
+        let due = self.swept_at.since(self.tidied_at) >= TIDY_EVERY;
+        if !troubled && (over || due) {
+            self.tidied_at = self.swept_at;
             sys::give_memory_back();
         }
     }

@@ -64,7 +64,8 @@ pub(crate) fn panels(path: &Path, panels: &[Panel]) -> Result<()> {
         let look = Look {
             title: &panel.title,
             axes: Axes::shares(panel.span),
-            labels: SeriesLabelPosition::UpperLeft,
+            // Shares rise to the upper right in the end.
+            labels: SeriesLabelPosition::LowerRight,
         };
         chart(part, &look, &panel.curves).map_err(|error| failed(path, &error))?;
     }
