@@ -97,7 +97,7 @@ fn a_process_that_opens_no_more_is_told_and_not_foretold() {
     world.break_(1, Fault::EstablishedLoss(100));
     let folder = tempfile::tempdir().expect("a folder");
     let leak = Leak {
-        rounds: Some(4),
+        rounds: Some(10),
         ..leaky(&world, LIMIT)
     };
     let process = it_works(leak.start(&world.lab.host, folder.path()));
@@ -112,7 +112,7 @@ fn a_process_that_opens_no_more_is_told_and_not_foretold() {
         |status| left(status).is_some_and(|it| it.is_some()),
     );
     world.until(
-        Duration::from_secs(80),
+        Duration::from_secs(110),
         "now that it does not, it is no longer",
         |status| left(status).is_some_and(|it| it.is_none()),
     );
