@@ -51,6 +51,9 @@ const PACE: Duration = Duration::from_millis(200);
 const MISSED: u64 = 3;
 /// Connections that are remembered at most; further healthy ones are not.
 const CAPACITY: usize = 65_536;
+/// A connection that was to be reset, and has not ended after this, was not: a sweep has passed all others
+/// by, twice.
+const KILLED: Duration = Duration::from_secs(120);
 /// Sweeps are frequent for this long after the last sign of trouble.
 const ALERT: Duration = Duration::from_secs(10);
 
@@ -107,6 +110,8 @@ pub struct Engine {
     /// Connections that a look-up has shown to stay within the host, and the sweep in which each was
     /// last seen: their samples do not tell.
     within_host: BTreeMap<ConnectionId, u64>,
+    /// Connections that somebody resets, and since when.
+    killed: BTreeMap<ConnectionId, Time>,
     upstreams: BTreeMap<Arc<str>, Record>,
     interfaces: Interfaces,
     neighbours: BTreeMap<NextHop, Reachability>,
@@ -136,6 +141,7 @@ impl Engine {
             settings,
             connections: BTreeMap::new(),
             within_host: BTreeMap::new(),
+            killed: BTreeMap::new(),
             upstreams: BTreeMap::new(),
             interfaces: Interfaces::new(),
             neighbours: BTreeMap::new(),
@@ -185,7 +191,8 @@ impl Engine {
                 self.dirty_since.get_or_insert(now);
             }
             Input::Closed(id) => {
-                self.close(id, now, Outcome::Closed, &mut transitions);
+                let outcome = self.outcome(id, Outcome::Closed);
+                self.close(id, now, outcome, &mut transitions);
                 self.dirty_since.get_or_insert(now);
             }
             Input::Sweep(sweep) => {
@@ -222,6 +229,12 @@ impl Engine {
             Input::Suspended(_) => {
                 self.resumed_at = Some(now);
                 self.dirty_since.get_or_insert(now);
+            }
+            Input::Killed(ids) => {
+                let known = ids
+                    .into_iter()
+                    .filter(|id| self.connections.contains_key(id));
+                self.killed.extend(known.map(|id| (id, now)));
             }
             Input::Tick => {}
         }
@@ -351,9 +364,12 @@ impl Engine {
             .map(|(id, _)| *id)
             .collect();
         for id in gone {
-            // Its end is reported by an event; without one, it went on and needs no attention.
-            self.close(id, now, Outcome::Recovered, transitions);
+            // Its end is reported by an event; without one, it went on and needs no attention. Of one that
+            // was reset there is none until its program closes it.
+            let outcome = self.outcome(id, Outcome::Recovered);
+            self.close(id, now, outcome, transitions);
         }
+        self.killed.retain(|_, at| now.since(*at) < KILLED);
     }
 
     fn take(&mut self, sample: Sample, now: Time, transitions: &mut Vec<Transition>) {
@@ -394,6 +410,8 @@ impl Engine {
             return;
         };
         if let Some(since) = news.recovered {
+            // Whoever resets looks first, and leaves alone what has recovered.
+            self.killed.remove(&id);
             transitions.push(Transition::StallEnded {
                 id,
                 upstream: upstream.to_string(),
@@ -434,6 +452,14 @@ impl Engine {
                 &self.settings.rules,
                 &self.interfaces,
             );
+        }
+    }
+
+    /// How the stall of a connection that is not there any more has ended: reset, or else as it seems.
+    fn outcome(&mut self, id: ConnectionId, seems: Outcome) -> Outcome {
+        match self.killed.remove(&id) {
+            Some(_) => Outcome::Killed,
+            None => seems,
         }
     }
 

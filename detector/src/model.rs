@@ -19,7 +19,7 @@ mod retries;
 mod words;
 
 pub use retries::{Retries, first_timeout};
-pub use words::{Cause, Excluded, Outcome, Phase, Reachability, Scope, State, TcpState};
+pub use words::{Cause, Excluded, Fate, Outcome, Phase, Reachability, Scope, State, TcpState};
 
 /// A network namespace, by its inode number.
 #[derive(
@@ -342,6 +342,8 @@ pub enum Input {
     Route(ConnectionId, NextHop),
     /// The host was suspended for so long, and runs again.
     Suspended(#[serde(with = "span")] Duration),
+    /// Somebody resets these connections now.
+    Killed(Vec<ConnectionId>),
     /// Time has passed, nothing else.
     Tick,
 }

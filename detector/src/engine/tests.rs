@@ -3,6 +3,7 @@
 
 mod invariants;
 mod judgement;
+mod killed;
 mod loud;
 mod naming;
 mod pauses;

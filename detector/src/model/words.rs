@@ -136,6 +136,20 @@ words! {
 }
 
 words! {
+    /// What became of a connection that was to be reset.
+    Fate {
+        /// It was reset.
+        Reset = "reset",
+        /// It makes progress again, and was left alone.
+        Recovered = "recovered",
+        /// It had ended already.
+        Gone = "gone",
+        /// It could not be reset, or must not be.
+        Refused = "refused",
+    }
+}
+
+words! {
     /// Reachability of a next hop on its link (`NUD_*`, `include/uapi/linux/neighbour.h`).
     Reachability {
         /// It answers, or is not known to have stopped.

@@ -146,6 +146,7 @@ impl Studio {
             | Input::Sweep(_)
             | Input::Route(..)
             | Input::Suspended(_)
+            | Input::Killed(_)
             | Input::Tick => {}
         }
     }

@@ -290,6 +290,7 @@ fn every_input_is_read_back_as_it_was_written() {
         Input::Neighbour(local, None),
         Input::Route(ConnectionId(1), hop),
         Input::Suspended(Duration::from_nanos(1)),
+        Input::Killed(vec![ConnectionId(1), ConnectionId(u64::MAX)]),
         Input::Tick,
     ];
     for input in inputs {
@@ -306,6 +307,7 @@ fn every_input_is_read_back_as_it_was_written() {
             | Input::Neighbour(..)
             | Input::Route(..)
             | Input::Suspended(_)
+            | Input::Killed(_)
             | Input::Tick => {}
         }
     }
