@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 mod incident;
 
 pub use self::incident::{Change, Incident, Mark, Point, StuckDestination, StuckProcess};
-use crate::model::{Cause, Destination, Excluded, NetnsId, Phase, Scope, State, TcpState};
+use crate::model::{Cause, Destination, Excluded, IfIndex, NetnsId, Phase, Scope, State, TcpState};
 
 /// Version of the JSON.
 pub const SCHEMA: u32 = 1;
@@ -351,6 +351,20 @@ pub struct Stall {
     pub uid: u32,
     /// Control group of the process.
     pub cgroup: Option<String>,
+}
+
+/// A row of the answer to `POST /v1/kill`: a stalled connection, and what its socket is known by.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Target {
+    /// What it was like when it was last looked at.
+    #[serde(flatten)]
+    pub stall: Stall,
+    /// Cookie of its socket; `null` where programs cannot have it (before Linux 5.12).
+    pub cookie: Option<u64>,
+    /// Inode of its socket; `null` when no process holds it any more.
+    pub inode: Option<u64>,
+    /// Index of the only interface that it may use, when it is bound to one.
+    pub device: Option<IfIndex>,
 }
 
 /// An event of `GET /v1/events`: an upstream has changed.

@@ -24,7 +24,7 @@ use crate::{
         sweep::Cost,
         topology::{PATIENCE, Topology},
     },
-    serve::{self, Board, Facts, Published, Recordings, json, metrics::Metrics},
+    serve::{self, Board, Facts, Kills, Published, Recordings, json, metrics::Metrics},
     state_dir, sys,
     time::Time,
 };
@@ -106,6 +106,7 @@ async fn start(config: Config, source: &Source, sensor: Sensor) -> anyhow::Resul
         events: broadcast::Sender::new(EVENTS_KEPT),
         metrics: Arc::new(Metrics::new()?),
         recordings: Recordings::new(host_name(), programs::release(), (&config).into()),
+        kills: Kills::default(),
     };
     let mut daemon = Daemon {
         engine: Engine::new(settings(&config), clock::now()),
@@ -301,6 +302,11 @@ impl Daemon {
         if let Some(slept) = self.suspend.news(clock::asleep()) {
             tracing::info!("the host was suspended for {} s", slept.as_secs());
             self.feed(Input::Suspended(slept));
+        }
+        // Before anything that tells of their end.
+        let killed = self.board.kills.take();
+        if !killed.is_empty() {
+            self.feed(Input::Killed(killed));
         }
         let now = clock::now();
         let swept = matches!(input, Input::Sweep(_));

@@ -10,6 +10,7 @@ mod filter;
 mod http;
 pub(crate) mod incidents;
 pub mod json;
+mod kills;
 pub mod metrics;
 mod recordings;
 mod routes;
@@ -28,6 +29,7 @@ pub use self::{
     bind::{Socket, bind_metrics, bind_socket},
     filter::Filter,
     incidents::{Incidents, Which},
+    kills::Kills,
     recordings::Recordings,
 };
 use crate::{
@@ -57,6 +59,8 @@ pub struct Board {
     pub metrics: Arc<metrics::Metrics>,
     /// Who records what the engine is told.
     pub recordings: Recordings,
+    /// Who is about to be reset.
+    pub kills: Kills,
 }
 
 /// A judgement and what goes with it.

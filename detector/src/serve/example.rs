@@ -10,7 +10,7 @@ mod incidents;
 
 pub(crate) use incidents::incidents;
 
-use super::{Board, Facts, Owner, Published, Recordings, Stakes, Supply, metrics::Metrics};
+use super::{Board, Facts, Kills, Owner, Published, Recordings, Stakes, Supply, metrics::Metrics};
 use crate::{
     api,
     config::Config,
@@ -374,6 +374,7 @@ pub(crate) fn board() -> (Board, watch::Sender<Option<Arc<Published>>>) {
             events: broadcast::Sender::new(16),
             metrics,
             recordings: recordings(),
+            kills: Kills::default(),
         },
         sender,
     )

@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** pure; all that are given must match.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use ipnet::IpNet;
@@ -65,7 +65,59 @@ pub struct Filter {
     pub limit: Option<usize>,
 }
 
+/// What to say when all stalled connections would be meant.
+const NAME_WHICH: &str = "say which connections are to be reset, for instance with `--upstream provider-b`; all \
+                          that are stalled are never meant";
+/// What to say when suspects are meant.
+const ONLY_STALLED: &str = "only stalled connections are reset, never suspects: most of those recover by \
+                            themselves; leave `--phase suspect` out";
+
 impl Filter {
+    /// The same for connections that are to be reset: those that are stalled, and never all of them.
+    ///
+    /// # Errors
+    /// A sentence that says what to name, when nothing narrows it down, or suspects are meant.
+    pub fn of_stalled(self) -> Result<Self, &'static str> {
+        if self.phase == Some(Phase::Suspect) {
+            return Err(ONLY_STALLED);
+        }
+        if !self.narrows() {
+            return Err(NAME_WHICH);
+        }
+        Ok(Self {
+            phase: Some(Phase::Stalled),
+            ..self
+        })
+    }
+
+    /// Whether it leaves any stalled connection out for what it is.
+    fn narrows(&self) -> bool {
+        // All named, so that a new one is thought of here.
+        let Self {
+            upstream,
+            cause,
+            phase: _,
+            min_age,
+            dst,
+            src,
+            dport,
+            pid,
+            process,
+            netns,
+            limit: _,
+        } = self;
+        let some_net = |net: &Option<IpNet>| net.is_some_and(|it| it.prefix_len() > 0);
+        upstream.is_some()
+            || cause.is_some()
+            || min_age.is_some_and(|it| !it.is_zero())
+            || some_net(dst)
+            || some_net(src)
+            || dport.is_some()
+            || pid.is_some()
+            || process.is_some()
+            || netns.is_some()
+    }
+
     /// Whether `stall` is wanted, [`Filter::limit`] aside.
     pub fn matches(&self, stall: &api::Stall) -> bool {
         fn is<T: PartialEq>(wanted: Option<&T>, found: Option<&T>) -> bool {
@@ -86,6 +138,13 @@ impl Filter {
             && is(self.pid.as_ref(), stall.pid.as_ref())
             && is(self.process.as_ref(), stall.process.as_ref())
             && is(self.netns.map(NetnsId).as_ref(), Some(&stall.netns))
+    }
+}
+
+/// As in the query string.
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&serde_urlencoded::to_string(self).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -146,5 +205,53 @@ mod net {
         parse_prefix(&text)
             .map(Some)
             .map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(query: &str) -> Result<Filter, &'static str> {
+        let filter: Filter = serde_urlencoded::from_str(query).unwrap();
+        filter.of_stalled()
+    }
+
+    #[test]
+    fn all_that_is_stalled_is_never_meant() {
+        for query in [
+            "",
+            "limit=5",
+            "phase=stalled",
+            "phase=stalled&limit=5&min_age=0s",
+            "dst=0.0.0.0/0",
+            "src=::/0",
+        ] {
+            assert_eq!(asked(query), Err(NAME_WHICH), "{query}");
+        }
+        for query in ["phase=suspect", "phase=suspect&upstream=provider-b"] {
+            assert_eq!(asked(query), Err(ONLY_STALLED), "{query}");
+        }
+    }
+
+    #[test]
+    fn whatever_narrows_it_down_is_enough_and_suspects_are_left_out() {
+        for query in [
+            "upstream=provider-b",
+            "cause=mtu",
+            "min_age=30s",
+            "dst=192.0.2.0/24",
+            "src=2001:db8::1",
+            "dport=25",
+            "pid=4711",
+            "process=smtpd",
+            "netns=4026531840",
+            "upstream=provider-b&phase=stalled&limit=3",
+        ] {
+            let filter = asked(query).unwrap();
+            assert_eq!(filter.phase, Some(Phase::Stalled), "{query}");
+            let again: Filter = serde_urlencoded::from_str(&filter.to_string()).unwrap();
+            assert_eq!(again, filter, "{filter}");
+        }
     }
 }

@@ -13,7 +13,12 @@ use std::{
 };
 
 use axum::Router;
-use hyper::server::conn::http1;
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -69,23 +74,38 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 pub(super) trait Listener {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// The next connection.
-    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+    /// The next connection, and who has opened it, as far as that can be told.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Option<Peer>)>> + Send;
+}
+
+/// The process that has opened a connection, as the kernel tells it: nobody can pretend to be another.
+/// Every request that comes over the connection has it among its extensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Peer {
+    /// Its user, as this daemon counts users.
+    pub(super) uid: u32,
+    /// Its number; not known when it is outside of this daemon's namespace of processes.
+    pub(super) pid: Option<i32>,
 }
 
 impl Listener for TcpListener {
     type Stream = TcpStream;
 
-    async fn accept(&self) -> io::Result<TcpStream> {
-        Ok(Self::accept(self).await?.0)
+    async fn accept(&self) -> io::Result<(TcpStream, Option<Peer>)> {
+        Ok((Self::accept(self).await?.0, None))
     }
 }
 
 impl Listener for Socket {
     type Stream = UnixStream;
 
-    async fn accept(&self) -> io::Result<UnixStream> {
-        Ok(self.listener().accept().await?.0)
+    async fn accept(&self) -> io::Result<(UnixStream, Option<Peer>)> {
+        let stream = self.listener().accept().await?.0;
+        let peer = stream.peer_cred().ok().map(|it| Peer {
+            uid: it.uid(),
+            pid: it.pid(),
+        });
+        Ok((stream, peer))
     }
 }
 
@@ -96,7 +116,7 @@ pub(super) async fn serve(listener: &impl Listener, router: Router, limits: Limi
     let mut guests: VecDeque<Guest> = VecDeque::new();
     loop {
         match listener.accept().await {
-            Ok(stream) => {
+            Ok((stream, peer)) => {
                 make_room(&mut guests, &mut connections, limits.connections).await;
                 let conduct = Arc::new(Conduct::default());
                 let stream = Impatient {
@@ -105,7 +125,7 @@ pub(super) async fn serve(listener: &impl Listener, router: Router, limits: Limi
                     waiting: None,
                     conduct: Arc::clone(&conduct),
                 };
-                let task = connections.spawn(serve_one(stream, router.clone(), limits));
+                let task = connections.spawn(serve_one(stream, peer, router.clone(), limits));
                 guests.push_back(Guest { conduct, task });
             }
             Err(error) => {
@@ -165,16 +185,24 @@ async fn make_room(guests: &mut VecDeque<Guest>, connections: &mut JoinSet<()>, 
 
 async fn serve_one(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Option<Peer>,
     router: Router,
     limits: Limits,
 ) {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
+        router.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.request)
         // A place for each question, and not for as long as somebody goes on asking.
         .keep_alive(false)
         .max_buf_size(BUFFER)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = match limits.life {
         None => connection.await,

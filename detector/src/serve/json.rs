@@ -9,12 +9,17 @@ use jiff::Timestamp;
 use super::{Facts, Filter, stakes, words};
 use crate::{
     api,
-    model::{self, Cause, NextHop, Snapshot, State, Transition, first_timeout},
+    model::{
+        self, Cause, Check, ConnectionId, NextHop, Phase, Snapshot, State, Transition,
+        first_timeout,
+    },
     time::Time,
 };
 
 const STALLED_DESTINATIONS: usize = 20;
 const FINE_DESTINATIONS: usize = 5;
+/// The check that says whether connections are told apart by the cookies of their sockets.
+const COOKIES: &str = "cookies";
 
 /// The answer to `GET /v1/status`.
 pub fn status(snapshot: &Snapshot, facts: &Facts) -> api::Status {
@@ -46,6 +51,33 @@ pub fn stalls(snapshot: &Snapshot, facts: &Facts, filter: &Filter) -> Vec<api::S
         .map(|it| stall(it, snapshot, facts))
         .filter(|it| filter.matches(it))
         .take(filter.limit.unwrap_or(usize::MAX))
+        .collect()
+}
+
+/// The answer to `POST /v1/kill`, oldest first: of what `filter` wants only that which is stalled.
+pub fn targets(
+    snapshot: &Snapshot,
+    facts: &Facts,
+    filter: &Filter,
+) -> Vec<(ConnectionId, api::Target)> {
+    let without = |it: &Check| it.feature == COOKIES && !it.ok;
+    let has_cookies = !facts.checks.iter().any(without);
+    snapshot
+        .stalls
+        .iter()
+        .filter(|it| it.phase == Phase::Stalled)
+        .map(|it| (&it.sample, stall(it, snapshot, facts)))
+        .filter(|(_, stall)| filter.matches(stall))
+        .take(filter.limit.unwrap_or(usize::MAX))
+        .map(|(sample, stall)| {
+            let target = api::Target {
+                stall,
+                cookie: has_cookies.then_some(sample.id.0),
+                inode: sample.inode,
+                device: sample.device,
+            };
+            (sample.id, target)
+        })
         .collect()
 }
 

@@ -6,7 +6,7 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     body::Body,
     extract::{Query, State, rejection::QueryRejection},
     http::{StatusCode, Uri, header},
@@ -14,14 +14,14 @@ use axum::{
         Html, IntoResponse, Response,
         sse::{Event, KeepAlive, Sse},
     },
-    routing::get,
+    routing::{get, post},
 };
 use futures_util::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_stream::wrappers::{BroadcastStream, errors::BroadcastStreamRecvError};
 
-use super::{Board, Filter, Published, Which, json, metrics};
-use crate::{api, clock};
+use super::{Board, Filter, Published, Which, http::Peer, json, metrics, words::clean};
+use crate::{api, clock, model::ConnectionId};
 
 /// Streams of events at a time; they last, and must leave connections for questions.
 const STREAMS: usize = 32;
@@ -46,6 +46,7 @@ pub(super) fn socket(board: Board) -> Router {
         .route("/v1/incidents", get(incidents))
         .route("/v1/events", get(events))
         .route("/v1/record", get(record))
+        .route("/v1/kill", post(kill))
         .with_state(answers)
 }
 
@@ -177,13 +178,52 @@ async fn record(State(answers): State<Answers>) -> Result<Response, Refusal> {
     Ok((kind, Body::from_stream(body)).into_response())
 }
 
+/// Which connections may be reset, by root alone. Whoever asked does it with his own rights, which the daemon
+/// does not have; here it is written down, and remembered for when they end.
+async fn kill(
+    State(answers): State<Answers>,
+    peer: Option<Extension<Peer>>,
+    filter: Result<Query<Filter>, QueryRejection>,
+) -> Result<Json<Vec<api::Target>>, Refusal> {
+    let peer = may_kill(peer.map(|Extension(peer)| peer))?;
+    let Query(filter) =
+        filter.map_err(|rejection| Refusal(StatusCode::BAD_REQUEST, rejection.body_text()))?;
+    let filter = filter
+        .of_stalled()
+        .map_err(|why| Refusal(StatusCode::BAD_REQUEST, why.to_owned()))?;
+    let latest = answers.latest()?;
+    let targets = json::targets(&latest.snapshot, &latest.facts, &filter);
+    let pid = peer.pid.map_or("unknown".to_owned(), |it| it.to_string());
+    tracing::warn!(
+        "uid {} (pid {pid}) resets stalled connections, {} of them: {}",
+        peer.uid,
+        targets.len(),
+        clean(&filter.to_string())
+    );
+    let ids = targets.iter().map(|(id, _)| *id);
+    answers.board.kills.note(ids.collect::<Vec<ConnectionId>>());
+    Ok(Json(
+        targets.into_iter().map(|(_, target)| target).collect(),
+    ))
+}
+
+/// Whether that one may have connections reset: root alone, and nobody of whom the kernel tells nothing.
+fn may_kill(peer: Option<Peer>) -> Result<Peer, Refusal> {
+    peer.filter(|it| it.uid == 0).ok_or_else(|| {
+        Refusal(
+            StatusCode::FORBIDDEN,
+            "only root may reset connections; ask with sudo".to_owned(),
+        )
+    })
+}
+
 async fn nothing_here(uri: Uri) -> Refusal {
     let path = uri.path().chars().take(100).collect::<String>();
     Refusal(
         StatusCode::NOT_FOUND,
         format!(
             "there is nothing at {path}; ask for /v1/status, /metrics, /-/healthy or /-/ready, or \
-             on the socket for /v1/stalls, /v1/incidents, /v1/events or /v1/record"
+             on the socket for /v1/stalls, /v1/incidents, /v1/events or /v1/record, or POST /v1/kill"
         ),
     )
 }
@@ -196,3 +236,6 @@ impl IntoResponse for Refusal {
         (self.0, Json(api::Error { error: self.1 })).into_response()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -85,8 +85,11 @@ async fn what_names_peers_is_not_served_over_tcp() {
 async fn nothing_can_be_changed_over_tcp() {
     let address = daemon(QUICK).await;
     let request = b"POST /v1/status HTTP/1.1\r\nhost: x\r\ncontent-length: 9999999\r\n\r\nxxx";
-    let answer = answer(address, request).await;
-    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+    let said = answer(address, request).await;
+    assert!(said.starts_with("HTTP/1.1 405 "), "{said}");
+    let request = b"POST /v1/kill?upstream=provider-b HTTP/1.1\r\nhost: x\r\n\r\n";
+    let said = answer(address, request).await;
+    assert!(said.starts_with("HTTP/1.1 404 "), "{said}");
 }
 
 #[tokio::test]
