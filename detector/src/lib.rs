@@ -3,6 +3,7 @@
 //!
 //! In the order in which data flows:
 
+pub mod act;
 pub mod api;
 pub mod cli;
 pub mod clock;

@@ -62,6 +62,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ),
     ("serve", &["engine", "daemon", "cli"]),
     ("cli", &["engine"]),
+    ("act", &["engine", "serve", "daemon", "cli", "clock"]),
     ("sense", &["engine", "serve", "daemon", "cli"]),
 ];
 

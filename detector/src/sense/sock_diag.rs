@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{clock, model::NetnsId};
 
-pub use listing::Listing;
+pub use listing::{Listing, failure, sample};
 
 /// Bytes of an answer that are read at once: the kernel fills up to 32 KiB.
 const BUFFER: usize = 1 << 16;

@@ -14,7 +14,7 @@ use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use zerocopy::{FromBytes, FromZeros as _, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
-    model::{Counts, Destination, IfIndex, NetnsId, Sample},
+    model::{Counts, Destination, IfIndex, NetnsId, Sample, TcpState},
     sense::{decode, settings, sweep::Seen, uplinks::Flow},
     time::Time,
 };
@@ -189,9 +189,19 @@ impl Listing {
     }
 }
 
+/// One connection that was asked for, read at some time; `None` for what is none, a listener for instance.
+pub fn sample(response: &InetResponse, netns: NetnsId, at: Time) -> Option<Sample> {
+    let (info, mark) = details(response)?;
+    let mut raw = record(&response.header, &info, netns, Moment::of(at));
+    raw.mark = mark;
+    raw.kind = KIND_SUSPICIOUS;
+    let sample = decode::sample(&raw, HZ).ok()?;
+    (sample.tcp_state != TcpState::Other).then_some(sample)
+}
+
 /// What a negative error number of the kernel's says. Its own conversion in
 /// `netlink-packet-core` 0.9 overflows for the smallest number.
-fn failure(code: i32) -> io::Error {
+pub fn failure(code: i32) -> io::Error {
     io::Error::from_raw_os_error(code.saturating_abs())
 }
 
