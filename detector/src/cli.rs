@@ -10,6 +10,7 @@ mod doctor;
 mod explain;
 mod fleet;
 mod incidents;
+mod kill;
 mod output;
 mod record;
 mod reference;
@@ -31,6 +32,7 @@ use crate::config::{Overrides, Source};
 use output::Format;
 
 const FAILED: u8 = 1;
+const MISUSED: u8 = 2;
 
 /// Names the upstream at fault when TCP connections are established but make no progress.
 ///
@@ -94,6 +96,7 @@ enum Command {
     Explain(explain::Args),
     Incidents(incidents::Args),
     Ticket(ticket::Args),
+    Kill(kill::Args),
     Watch(watch::Args),
     Top(top::Args),
     Check(check::Args),
@@ -135,6 +138,7 @@ pub fn run() -> ExitCode {
         Command::Explain(args) => explain::run(&args, &cli.common),
         Command::Incidents(args) => incidents::run(&args, &cli.common),
         Command::Ticket(args) => ticket::run(&args, &cli.common),
+        Command::Kill(args) => kill::run(&args, &cli.common),
         Command::Top(_) => top::run(&cli.common),
         Command::Watch(_) => watch::run(&cli.common),
         Command::Fleet(args) => fleet::run(&args, &cli.common),

@@ -77,6 +77,9 @@ fn wrong_usage_is_2_and_help_is_0() {
     for (arguments, code) in [
         (&["stats"][..], 2),
         (&["stalls", "--cause", "x"], 2),
+        (&["kill"], 2),
+        (&["kill", "--yes", "--limit", "3"], 2),
+        (&["kill", "--upstream", "b", "--phase", "suspect"], 2),
         (&[], 2),
         (&["--help"], 0),
         (&["check", "--help"], 0),
@@ -91,6 +94,30 @@ fn wrong_usage_is_2_and_help_is_0() {
         };
         assert!(!said.is_empty(), "{arguments:?}");
     }
+}
+
+#[test]
+fn what_is_to_be_reset_must_be_named() {
+    for arguments in [&["kill", "--yes"][..], &["kill", "--limit", "3"]] {
+        let output = tcpstall(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert_eq!(stdout(&output), "", "{arguments:?}");
+        let words = stderr(&output);
+        assert!(words.contains("`--upstream provider-b`"), "{words}");
+        assert_eq!(words.lines().count(), 1, "{words}");
+    }
+    let named = [
+        "kill",
+        "--dport",
+        "25",
+        "--phase",
+        "stalled",
+        "--socket",
+        "/nonexistent/t.sock",
+    ];
+    let output = tcpstall(&named);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("no tcpstall daemon answers on /nonexistent/t.sock"));
 }
 
 #[test]
@@ -145,6 +172,7 @@ fn there_is_a_manual_page_per_command() {
         "tcpstall-status.1",
         "tcpstall-daemon.1",
         "tcpstall-explain.1",
+        "tcpstall-kill.1",
     ] {
         assert!(to.join(page).is_file(), "{page}");
     }

@@ -10,7 +10,7 @@ use std::{io, os::unix::fs::MetadataExt, path::Path, time::Duration};
 use anyhow::{Context, anyhow, bail};
 use http_body_util::{BodyExt, Empty};
 use hyper::{
-    Request, Response,
+    Method, Request, Response,
     body::{Bytes, Incoming},
     client::conn::http1,
 };
@@ -47,6 +47,12 @@ pub(super) fn stalls(socket: &Path, filter: &Filter) -> anyhow::Result<Vec<api::
     )
 }
 
+/// What is stalled of that which `filter` wants, to be reset at once: the daemon writes down who does.
+pub(super) fn kill(socket: &Path, filter: &Filter) -> anyhow::Result<Vec<api::Target>> {
+    let filter = serde_urlencoded::to_string(filter)?;
+    fetch(socket, Method::POST, &format!("/v1/kill?{filter}"))
+}
+
 /// The incidents that `which` wants.
 pub(super) fn incidents(socket: &Path, which: &Which) -> anyhow::Result<Vec<api::Incident>> {
     get(
@@ -70,7 +76,7 @@ pub(super) fn events(
     mut tell: impl FnMut(News) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     runtime()?.block_on(async {
-        let response = timeout(ANSWER, ask(socket, "/v1/events"))
+        let response = timeout(ANSWER, ask(socket, Method::GET, "/v1/events"))
             .await
             .map_err(|_| hung(socket, ANSWER))??;
         let mut body = response.into_body();
@@ -94,8 +100,12 @@ pub(super) fn events(
 }
 
 fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> anyhow::Result<T> {
+    fetch(socket, Method::GET, path)
+}
+
+fn fetch<T: DeserializeOwned>(socket: &Path, method: Method, path: &str) -> anyhow::Result<T> {
     let body = runtime()?.block_on(async {
-        let read = read(socket, path);
+        let read = read(socket, method, path);
         timeout(ANSWER, read)
             .await
             .map_err(|_| hung(socket, ANSWER))?
@@ -103,8 +113,8 @@ fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> anyhow::Result<T> {
     serde_json::from_slice(&body).with_context(|| not_understood(socket))
 }
 
-async fn read(socket: &Path, path: &str) -> anyhow::Result<Bytes> {
-    let body = ask(socket, path).await?.into_body().collect().await;
+async fn read(socket: &Path, method: Method, path: &str) -> anyhow::Result<Bytes> {
+    let body = ask(socket, method, path).await?.into_body().collect().await;
     Ok(body.with_context(|| ended_early(socket))?.to_bytes())
 }
 
@@ -115,11 +125,11 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 /// The answer, if it is a good one.
-async fn ask(socket: &Path, path: &str) -> anyhow::Result<Response<Incoming>> {
+async fn ask(socket: &Path, method: Method, path: &str) -> anyhow::Result<Response<Incoming>> {
     let stream = UnixStream::connect(socket)
         .await
         .map_err(|error| not_connected(socket, &error))?;
-    let response = request(stream, "tcpstall", path)
+    let response = request(stream, method, "tcpstall", path)
         .await
         .with_context(|| ended_early(socket))?;
     if response.status().is_success() {
@@ -138,16 +148,19 @@ async fn ask(socket: &Path, path: &str) -> anyhow::Result<Response<Incoming>> {
     bail!("the daemon at {} answers: {why}", socket.display())
 }
 
-/// Sends `GET path` and gives the head of the answer.
+/// Sends a request without a body and gives the head of the answer.
 pub(super) async fn request(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    method: Method,
     host: &str,
     path: &str,
 ) -> anyhow::Result<Response<Incoming>> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // It ends with the runtime; what goes wrong in it is told by the request.
     tokio::spawn(connection);
-    let request = Request::get(path)
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
         .header("host", host)
         .body(Empty::<Bytes>::new())?;
     Ok(sender.send_request(request).await?)

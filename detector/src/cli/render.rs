@@ -13,6 +13,7 @@ mod explain;
 mod fleet;
 mod groups;
 mod incidents;
+mod kill;
 mod next;
 mod page;
 mod replay;
@@ -35,6 +36,7 @@ pub(super) use self::{
     fleet::{ambiguous, fleet, unreachable},
     groups::{Key, grouped, groups},
     incidents::{incident, incidents, unknown_incident},
+    kill::{killed, refusals, wide_killed, would_kill},
     replay::{recorded, replay},
     stalls::{process, queue, stalls},
     status::{all_via, event, sentence, since, stale, status},

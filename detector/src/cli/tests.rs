@@ -56,6 +56,8 @@ fn every_flag_is_understood() {
         "tcpstall incidents --limit 3 -o wide",
         "tcpstall incidents i-7f3a9c01",
         "tcpstall ticket provider-b --json",
+        "tcpstall kill --upstream provider-b --min-age 30s --limit 5 --yes -o jsonl",
+        "tcpstall kill --dport 25",
         "tcpstall fleet",
         "tcpstall fleet --prometheus http://prometheus.example:9090/prefix -o wide",
         "tcpstall watch --json",
@@ -114,6 +116,8 @@ fn wrong_usage_is_refused() {
             "tcpstall fleet --prometheus x:9090",
             "expected an address such as http://",
         ),
+        ("tcpstall kill provider-b", "unexpected argument"),
+        ("tcpstall kill --phase hung", "possible values: suspect"),
         ("tcpstall record", "<FILE>"),
         (
             "tcpstall record /x --for 0s",

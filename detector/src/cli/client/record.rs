@@ -6,6 +6,7 @@ use std::{ops::ControlFlow, path::Path, time::Duration};
 
 use anyhow::{Context, bail};
 use http_body_util::BodyExt;
+use hyper::Method;
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::{interval, sleep, timeout},
@@ -44,7 +45,7 @@ pub(in crate::cli) fn record(
     runtime()?.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
-        let response = timeout(ANSWER, ask(socket, "/v1/record"))
+        let response = timeout(ANSWER, ask(socket, Method::GET, "/v1/record"))
             .await
             .map_err(|_| hung(socket, ANSWER))??;
         let mut body = response.into_body();

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, anyhow, bail};
 use http_body_util::{BodyExt, Limited};
-use hyper::Uri;
+use hyper::{Method, Uri};
 use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::{net::TcpStream, time::timeout};
@@ -150,7 +150,7 @@ async fn ask(address: &Address) -> anyhow::Result<Vec<u8>> {
     let query = serde_urlencoded::to_string([("query", QUESTION)])?;
     let path = format!("{}/api/v1/query?{query}", address.prefix);
     let ended = || format!("the Prometheus at {address} has ended before it answered");
-    let response = client::request(stream, &address.host, &path)
+    let response = client::request(stream, Method::GET, &address.host, &path)
         .await
         .with_context(ended)?;
     let body = Limited::new(response.into_body(), LARGEST).collect().await;

@@ -2,7 +2,8 @@ use jiff::{Timestamp, ToSpan};
 
 use super::*;
 use crate::{
-    model::{Cause, Excluded, Scope, State},
+    act::Done,
+    model::{Cause, Excluded, Fate, Scope, State},
     sense::Check,
     serve::{Filter, example, json},
 };
@@ -17,6 +18,46 @@ pub(in crate::cli) fn status() -> api::Status {
 
 pub(in crate::cli) fn stalls() -> Vec<api::Stall> {
     json::stalls(&example::snapshot(), &example::facts(), &Filter::default())
+}
+
+/// A connection that was reset.
+pub(in crate::cli) fn done(id: u8) -> Done {
+    Done {
+        id: format!("c-7f3a9c{id:02x}"),
+        local: "10.0.0.2:40000".parse().expect("address"),
+        remote: format!("198.51.100.{id}:25").parse().expect("address"),
+        process: Some("smtpd".to_owned()),
+        outcome: Fate::Reset,
+        because: None,
+    }
+}
+
+/// One of each kind, and more of some.
+fn all_done() -> Vec<Done> {
+    let left = |id, outcome, because: &str| Done {
+        outcome,
+        because: Some(because.to_owned()),
+        ..done(id)
+    };
+    vec![
+        done(1),
+        left(2, Fate::Recovered, "data was acknowledged since"),
+        Done {
+            process: Some("evil\u{1b}[2J".to_owned()),
+            ..done(3)
+        },
+        left(4, Fate::Gone, "it has ended"),
+        left(
+            5,
+            Fate::Refused,
+            "its network namespace 4026532280 is not to be found",
+        ),
+        Done {
+            process: None,
+            ..left(6, Fate::Refused, "the kernel does not allow it")
+        },
+        left(7, Fate::Refused, "the kernel does not allow it"),
+    ]
 }
 
 fn now() -> Timestamp {
@@ -106,6 +147,45 @@ fn an_old_judgement_is_not_passed_off_as_new() {
         warning.starts_with("the newest judgement is 3m 20s old"),
         "{warning}"
     );
+}
+
+#[test]
+fn what_was_reset_is_told_in_a_line_and_each_reason_once() {
+    let told = [vec![killed(&all_done())], refusals(&all_done())].concat();
+    insta::assert_snapshot!(told.join("\n"));
+}
+
+#[test]
+fn wide_what_was_reset_is_a_row_each() {
+    let told = plain(&wide_killed(&all_done()));
+    assert!(!told.contains('\u{1b}'), "{told:?}");
+    insta::assert_snapshot!(told);
+}
+
+#[test]
+fn sums_of_what_was_reset_agree_with_their_nouns() {
+    let of = |fates: &[Fate]| {
+        let done = |outcome: &Fate| Done {
+            outcome: *outcome,
+            ..done(1)
+        };
+        killed(&fates.iter().map(done).collect::<Vec<_>>())
+    };
+    let nothing = "No connection that fits the filters is stalled: there is nothing to reset.";
+    assert_eq!(of(&[]), nothing);
+    assert_eq!(would_kill(0), nothing);
+    assert_eq!(of(&[Fate::Reset]), "1 connection reset.");
+    assert_eq!(
+        of(&[Fate::Recovered]),
+        "0 connections reset; 1 had recovered and was left alone."
+    );
+    assert_eq!(
+        of(&[Fate::Reset, Fate::Reset, Fate::Gone]),
+        "2 connections reset; 1 had ended already."
+    );
+    assert!(would_kill(1).contains("this connection is"));
+    assert!(would_kill(2).contains("these 2 connections are"));
+    assert!(refusals(&[done(1)]).is_empty());
 }
 
 #[test]
