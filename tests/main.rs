@@ -27,6 +27,8 @@ mod faults;
 mod host;
 #[path = "laboratory/incidents.rs"]
 mod incidents;
+#[path = "laboratory/kill.rs"]
+mod kill;
 #[path = "laboratory/life.rs"]
 mod life;
 #[path = "laboratory/old.rs"]

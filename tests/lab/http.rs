@@ -26,7 +26,12 @@ pub struct Answer {
 
 /// Asks over a unix socket.
 pub fn get_unix(socket: &Path, path: &str) -> Result<Answer> {
-    ask(open(socket)?, path)
+    ask(open(socket)?, "GET", path)
+}
+
+/// Tells something over a unix socket, without a body.
+pub fn post_unix(socket: &Path, path: &str) -> Result<Answer> {
+    ask(open(socket)?, "POST", path)
 }
 
 /// Asks over TCP, on the loopback address of the calling thread's namespace.
@@ -34,7 +39,7 @@ pub fn get_local(port: u16, path: &str) -> Result<Answer> {
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))
         .with_context(|| format!("cannot connect to 127.0.0.1:{port}"))?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    ask(stream, path)
+    ask(stream, "GET", path)
 }
 
 /// Asks for a stream of events and gives a reader that is past the headers.
@@ -57,10 +62,10 @@ fn open(socket: &Path) -> Result<UnixStream> {
     Ok(stream)
 }
 
-fn ask(mut stream: impl Read + Write, path: &str) -> Result<Answer> {
+fn ask(mut stream: impl Read + Write, method: &str, path: &str) -> Result<Answer> {
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nHost: tcpstall\r\nConnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: tcpstall\r\nConnection: close\r\n\r\n"
     )?;
     let mut reader = BufReader::new(stream);
     let headers = read_headers(&mut reader).with_context(|| format!("asking for {path}"))?;

@@ -24,7 +24,10 @@ const DESTINATIONS: u8 = 12;
 impl World {
     /// Three upstreams, and containers that are attached in that way.
     #[track_caller]
-    fn with_containers(attachment: Attachment, count: u8) -> Option<(Self, Vec<Container>)> {
+    pub(crate) fn with_containers(
+        attachment: Attachment,
+        count: u8,
+    ) -> Option<(Self, Vec<Container>)> {
         let world = Self::new(3)?;
         it_works(container::prepare(&world.lab, attachment));
         let containers = (0..count)
@@ -46,7 +49,7 @@ impl World {
     /// Whether this kernel lets the daemon see containers; if not, it says so and shows the host's own
     /// connections only.
     #[track_caller]
-    fn sees_containers(&self, own: u32) -> bool {
+    pub(crate) fn sees_containers(&self, own: u32) -> bool {
         let feature = "tcpstall_kernel_feature{feature=\"other-netns\"}";
         let sees = it_works(self.daemon().metric(feature)) == Some(1.0);
         if !sees {
