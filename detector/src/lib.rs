@@ -11,6 +11,7 @@ pub mod config;
 pub mod daemon;
 pub mod engine;
 pub mod forecast;
+pub mod gate;
 pub mod incident;
 pub mod model;
 pub mod record;

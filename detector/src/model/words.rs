@@ -102,6 +102,16 @@ words! {
 }
 
 words! {
+    /// Whether failover programs should use an upstream.
+    Gate {
+        /// Use it.
+        Open = "open",
+        /// Avoid it.
+        Closed = "closed",
+    }
+}
+
+words! {
     /// Why a connection was looked at and not held against its upstream.
     Excluded {
         /// Nothing outstanding for a while; the last word was the peer's.
