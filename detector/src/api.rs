@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 mod incident;
 
 pub use self::incident::{Change, Incident, Mark, Point, StuckDestination, StuckProcess};
-use crate::model::{Cause, Destination, Excluded, IfIndex, NetnsId, Phase, Scope, State, TcpState};
+use crate::model::{
+    Cause, Destination, Excluded, Gate, IfIndex, NetnsId, Phase, Scope, State, TcpState,
+};
 
 /// Version of the JSON.
 pub const SCHEMA: u32 = 1;
@@ -149,6 +151,12 @@ pub struct Upstream {
     pub evidence: Evidence,
     /// The data that the kernel still keeps for its orphans.
     pub orphan_bytes: u64,
+    /// What failover programs are told; `null` when it has no gate.
+    #[serde(default)]
+    pub gate: Option<Gate>,
+    /// Until a closed gate opens, if nothing happens; `null` while its upstream is bad.
+    #[serde(default)]
+    pub gate_opens_seconds: Option<f64>,
 }
 
 /// What carries a tunnel.

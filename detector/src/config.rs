@@ -21,7 +21,7 @@ pub use error::{Error, Problem};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 pub(crate) use value::hidden;
-pub use value::{duration, prefix};
+pub use value::{duration, name as upstream_name, prefix};
 
 /// Read when neither flag nor environment names a file; it need not exist.
 pub const DEFAULT_CONFIG: &str = "/etc/tcpstall/tcpstall.toml";
@@ -45,6 +45,8 @@ pub struct Config {
     pub detect: Detect,
     /// Upstreams; the first that matches wins.
     pub upstreams: Vec<Rule>,
+    /// Those of them that have a gate.
+    pub gates: Vec<String>,
 }
 
 impl Default for Config {
@@ -55,6 +57,7 @@ impl Default for Config {
             metrics_address: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_METRICS_PORT)),
             detect: Detect::default(),
             upstreams: Vec::new(),
+            gates: Vec::new(),
         }
     }
 }

@@ -31,6 +31,7 @@ use crate::{
 
 mod baselines;
 mod elsewhere;
+mod gates;
 mod holders;
 mod incidents;
 mod manager;
@@ -44,6 +45,7 @@ mod suspend;
 
 use baselines::Baselines;
 use elsewhere::Elsewhere;
+use gates::Gates;
 use holders::Owners;
 use incidents::Incidents;
 use manager::Manager;
@@ -97,6 +99,7 @@ async fn start(config: Config, source: &Source, sensor: Sensor) -> anyhow::Resul
     }
     let given_up = rights::give_up(&folders, opened.sensors.have_events())?;
     let (incidents, shown) = Incidents::open(&config.state_dir);
+    let gates = Gates::open(&config.socket, &config.gates, clock::now());
     let (topology, interfaces) = Topology::open(opened.netns).await?;
 
     let (latest, board) = watch::channel(None);
@@ -136,6 +139,7 @@ async fn start(config: Config, source: &Source, sensor: Sensor) -> anyhow::Resul
         searchless: false,
         suspend: Suspend::new(clock::asleep()),
         incidents,
+        gates,
         baselines: Baselines::default(),
         manager: Manager::start()?,
         troubled: false,
@@ -203,6 +207,7 @@ struct Daemon {
     searchless: bool,
     suspend: Suspend,
     incidents: Incidents,
+    gates: Gates,
     baselines: Baselines,
     manager: Manager,
     /// An upstream was bad when it was last looked.
@@ -368,6 +373,7 @@ impl Daemon {
             retries: self.retries,
             checks: self.checks.clone(),
             reload: Some(self.reload),
+            gates: self.gates.judged(&snapshot),
         };
         let published = Published { snapshot, facts };
         self.incidents.judged(&published, &self.board.metrics);
@@ -562,6 +568,7 @@ impl Daemon {
                 let now = clock::now();
                 self.board.recordings.configure(now, (&config).into());
                 self.engine.configure(settings(&config), now);
+                self.gates.configure(&config.gates, now);
                 self.config = config;
                 tracing::info!("configuration reloaded");
             }

@@ -34,6 +34,7 @@ pub use self::{
 };
 use crate::{
     api,
+    gate::Shown,
     model::{Check, ConnectionId, Retries, Snapshot},
     time::Time,
 };
@@ -105,6 +106,8 @@ pub struct Facts {
     pub checks: Vec<Check>,
     /// Whether the last load of the configuration succeeded, and when one last did.
     pub reload: Option<(bool, Timestamp)>,
+    /// What failover programs are told, by upstream.
+    pub gates: BTreeMap<String, Shown>,
 }
 
 /// Who holds a connection.

@@ -1,10 +1,11 @@
 //! The folder for what outlives a restart: incidents as they happen, and documents that are
-//! replaced as a whole.
+//! replaced as a whole. And that of the gates, beside the socket, where failover programs read.
 //!
 //! **Invariant:** whenever the daemon or the host ends, what was written before can be read; a
 //! folder that cannot be used costs a warning and never the daemon.
 
 mod document;
+mod gates;
 mod journal;
 mod keeper;
 
@@ -17,6 +18,7 @@ use std::{
 
 pub use self::{
     document::{load, replace, write},
+    gates::{GateFolder, gate_folder, read_gate},
     journal::{INCIDENTS, Journal, ROTATE_AT},
     keeper::Keeper,
 };

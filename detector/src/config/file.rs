@@ -30,7 +30,10 @@ const UPSTREAM: &[&str] = &[
     "netns",
     "destinations",
     "destinations_file",
+    "gate",
 ];
+/// Those of them that say what belongs to an upstream.
+const MATCHERS: std::ops::Range<usize> = 1..9;
 
 const STALL_AFTER: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(500)..=Duration::from_mins(10);
@@ -60,7 +63,7 @@ pub(super) fn config(document: &Document<'_>, read: Read<'_>) -> Result<Config, 
         config.detect = detect(&value.section("detect", "a table: [detect]", DETECT)?)?;
     }
     if let Some(value) = top.get("upstream") {
-        config.upstreams = upstreams(&value, document.path, read)?;
+        (config.upstreams, config.gates) = upstreams(&value, document.path, read)?;
     }
     Ok(config)
 }
@@ -102,10 +105,16 @@ fn prefixes(value: &Value<'_>) -> Result<Vec<IpNet>, Error> {
         .collect()
 }
 
-fn upstreams(value: &Value<'_>, file: &Path, read: Read<'_>) -> Result<Vec<Rule>, Error> {
+/// All of them, and the names of those that have a gate.
+fn upstreams(
+    value: &Value<'_>,
+    file: &Path,
+    read: Read<'_>,
+) -> Result<(Vec<Rule>, Vec<String>), Error> {
     const EXPECTED: &str = "tables, each headed by [[upstream]]";
     let mut seen: Vec<(String, usize)> = Vec::new();
     let mut rules = Vec::new();
+    let mut gates = Vec::new();
     for item in value.list(EXPECTED)? {
         let section = item.section("upstream", EXPECTED, UPSTREAM)?;
         let Some(name) = section.get("name") else {
@@ -121,9 +130,19 @@ fn upstreams(value: &Value<'_>, file: &Path, read: Read<'_>) -> Result<Vec<Rule>
             }));
         }
         seen.push((rule.name.clone(), name.line()));
+        if has_gate(&section)? {
+            gates.push(rule.name.clone());
+        }
         rules.push(rule);
     }
-    Ok(rules)
+    Ok((rules, gates))
+}
+
+fn has_gate(section: &Section<'_>) -> Result<bool, Error> {
+    match section.get("gate") {
+        Some(value) => value.read("true, or false for what is no way out", |it| it.as_bool()),
+        None => Ok(true),
+    }
 }
 
 fn upstream(
@@ -174,7 +193,7 @@ fn upstream(
             ..Rule::default()
         })
     {
-        let matchers = UPSTREAM.get(1..).unwrap_or_default();
+        let matchers = UPSTREAM.get(MATCHERS).unwrap_or_default();
         return Err(name.error(Problem::NoMatcher {
             name: rule.name,
             matchers,

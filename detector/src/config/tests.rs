@@ -66,9 +66,11 @@ fn every_key_is_understood() {
         [[upstream]]
         name = "vpn"
         interface = "wg0"
+        gate = false
         "#,
     )
     .expect("valid");
+    assert_eq!(config.gates, ["provider b"]);
     assert_eq!(
         config.metrics_address,
         "[::]:9000".parse().expect("address")
@@ -213,6 +215,10 @@ fn what_is_wrong_is_said_with_line_and_key() {
         (
             "[[upstream]]\nname = 'a'",
             "F:2: upstream.name: upstream \"a\" matches nothing; give at least one of gateway, interface, source, mark, vrf, netns, destinations, destinations_file",
+        ),
+        (
+            "[[upstream]]\nname = 'a'\nmark = 1\ngate = 'no'",
+            "F:4: upstream.gate: found 'no', expected true, or false for what is no way out",
         ),
         (
             "[[upstream]]\nname = 'a'\nmark = 1\n[[upstream]]\nname = 'a'\nmark = 2",

@@ -30,7 +30,7 @@ pub fn prefix(text: &str) -> Option<IpNet> {
 }
 
 /// The name of an upstream: it goes to terminals, labels and file names.
-pub(super) fn name(text: &str) -> Option<String> {
+pub fn name(text: &str) -> Option<String> {
     const LONGEST: usize = 64;
     let fits = (1..=LONGEST).contains(&text.chars().count());
     let clean = text.trim() == text && !text.chars().any(|char| char == '/' || hidden(char));

@@ -14,10 +14,11 @@ use super::{Board, Facts, Kills, Owner, Published, Recordings, Stakes, Supply, m
 use crate::{
     api,
     config::Config,
+    gate::Shown,
     model::{
-        Cause, Check, ConnectionId, Counts, Destination, Evidence, Excluded, IfIndex, Interface,
-        NetnsId, NextHop, Origin, Phase, Retries, Sample, Scope, Snapshot, Stall, State, TcpState,
-        Transition, Upstream,
+        Cause, Check, ConnectionId, Counts, Destination, Evidence, Excluded, Gate, IfIndex,
+        Interface, NetnsId, NextHop, Origin, Phase, Retries, Sample, Scope, Snapshot, Stall, State,
+        TcpState, Transition, Upstream,
     },
     time::Time,
 };
@@ -309,6 +310,10 @@ fn stakes() -> Stakes {
     }
 }
 
+fn gate(gate: Gate) -> Shown {
+    Shown { gate, opens: None }
+}
+
 /// What goes with it.
 pub(crate) fn facts() -> Facts {
     let wall = "2026-11-23T13:00:00.123456789Z".parse().expect("time");
@@ -336,6 +341,10 @@ pub(crate) fn facts() -> Facts {
         retries: Retries::default(),
         checks: vec![check("btf", true), check("owners", false)],
         reload: Some((true, "2026-11-20T08:00:00Z".parse().expect("time"))),
+        gates: BTreeMap::from([
+            ("provider-a".to_owned(), gate(Gate::Open)),
+            ("provider-b".to_owned(), gate(Gate::Closed)),
+        ]),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! **Invariant:** pure; a [`Time`] becomes a wall-clock time here and nowhere else.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 
@@ -130,6 +130,7 @@ fn upstream(upstream: &model::Upstream, snapshot: &Snapshot, facts: &Facts) -> a
         .map(|it| next_hop(it, snapshot))
         .collect();
     let first = next_hops.first();
+    let gate = facts.gates.get(&upstream.name);
     let counts = upstream.counts();
     let mut causes = BTreeMap::new();
     for ((_, cause), count) in &upstream.stalled {
@@ -172,6 +173,8 @@ fn upstream(upstream: &model::Upstream, snapshot: &Snapshot, facts: &Facts) -> a
         fine_destinations: some(&upstream.fine_destinations, FINE_DESTINATIONS),
         evidence: evidence(&upstream.evidence, snapshot),
         orphan_bytes: orphan_bytes(upstream, snapshot),
+        gate: gate.map(|it| it.gate),
+        gate_opens_seconds: gate.and_then(|it| it.opens).map(seconds),
         next_hops,
     }
 }
@@ -313,9 +316,13 @@ pub(crate) fn urgency(state: State) -> u8 {
     }
 }
 
-/// Seconds, to the millisecond.
 fn age(at: Time, since: Time) -> f64 {
-    (at.since(since).as_secs_f64() * 1000.0).round() / 1000.0
+    seconds(at.since(since))
+}
+
+/// Seconds, to the millisecond.
+fn seconds(span: Duration) -> f64 {
+    (span.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
 fn some<T: Clone>(all: &[T], most: usize) -> Vec<T> {

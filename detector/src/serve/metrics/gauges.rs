@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use prometheus::proto;
 
 use super::super::{Facts, Published, REVISION, VERSION, json, stakes, words};
-use crate::model::{Cause, NextHop, Scope, Snapshot, State, Upstream};
+use crate::model::{Cause, Gate, NextHop, Scope, Snapshot, State, Upstream};
 
 const LONGEST_LABEL: usize = 128;
 /// Next hops for which a zero is shown for each cause that no connection has.
@@ -83,8 +83,16 @@ fn by_upstream(snapshot: &Snapshot, facts: &Facts) -> Vec<Gauge> {
         "Stalled and suspect connections that no process holds any more.",
         LABELS,
     );
+    let mut gate = Gauge::new(
+        "tcpstall_upstream_gate",
+        "1 when failover programs should use the upstream, 0 when they should avoid it.",
+        LABELS,
+    );
     for upstream in &snapshot.upstreams {
         let name = label(&upstream.name);
+        if let Some(it) = facts.gates.get(&upstream.name) {
+            gate.set([name.clone()], f64::from(u8::from(it.gate == Gate::Open)));
+        }
         for it in State::ALL {
             let value = f64::from(u8::from(*it == upstream.state));
             state.add([name.clone(), it.word().to_owned()], value);
@@ -114,6 +122,7 @@ fn by_upstream(snapshot: &Snapshot, facts: &Facts) -> Vec<Gauge> {
         stalled,
         outstanding,
         orphans,
+        gate,
     ]
 }
 
