@@ -1,7 +1,7 @@
 //! The command line: what can be asked, and with which exit code it ends.
 //!
 //! **Invariant:** data goes to stdout, words to stderr; 0 is done, 1 failed, 2 wrong usage, save
-//! for `check`, whose codes are those of monitoring plugins.
+//! for `check`, whose codes are those of monitoring plugins, or with `--gate` 0 and 1 for failover programs.
 
 mod check;
 mod client;
@@ -129,7 +129,7 @@ pub fn run() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(error) => return misused(&error, asks_for_check(&arguments)),
+        Err(error) => return misused(&error, &arguments),
     };
     let done = match cli.command {
         Command::Daemon(args) => daemon::run(&args, &cli.common),
@@ -159,18 +159,30 @@ pub fn run() -> ExitCode {
     }
 }
 
-/// Help and version are no misuse; for a monitor, wrong usage is UNKNOWN and not CRITICAL.
-fn misused(error: &clap::Error, check: bool) -> ExitCode {
+/// Help and version are no misuse; for a monitor, wrong usage is UNKNOWN and not CRITICAL, and for a
+/// failover program it is nothing against the upstream.
+fn misused(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     // A closed pipe is no reason to complain about.
     let _ = error.print();
+    let check = asks_for_check(arguments);
     match error.exit_code() {
         0 => ExitCode::SUCCESS,
+        _ if check && asks_for_gate(arguments) => {
+            let _ = output::print("use it; wrong usage, see `tcpstall check --help`\n");
+            ExitCode::from(check::USE)
+        }
         _ if check => {
             let _ = output::print("TCPSTALL UNKNOWN - wrong usage, see `tcpstall check --help`\n");
             ExitCode::from(check::UNKNOWN)
         }
         code => ExitCode::from(u8::try_from(code).unwrap_or(FAILED)),
     }
+}
+
+/// Whether it is about a gate, as far as it can be told from misused arguments.
+fn asks_for_gate(arguments: &[OsString]) -> bool {
+    let mut arguments = arguments.iter().filter_map(|it| it.to_str());
+    arguments.any(|it| it.starts_with("--gate"))
 }
 
 /// Whether the command is `check`, as far as it can be told from misused arguments.

@@ -73,6 +73,89 @@ fn a_monitor_is_answered_unknown_in_one_line() {
 }
 
 #[test]
+fn a_failover_program_is_answered_0_or_1_in_one_line_whatever_happens() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    let socket = folder.path().join("t.sock");
+    let socket = socket.to_str().expect("text");
+    let gate = folder.path().join("gate");
+    std::fs::create_dir(&gate).expect("made");
+    std::fs::write(gate.join("closed"), "0\n").expect("written");
+    std::fs::write(gate.join("open"), "1\n").expect("written");
+    std::fs::write(gate.join("damaged"), "").expect("written");
+    for (name, on_unknown, code, begin) in [
+        (
+            "closed",
+            None,
+            1,
+            "closed: avoid it; as was last known (no ",
+        ),
+        ("open", None, 0, "open: use it; as was last known (no "),
+        (
+            "damaged",
+            None,
+            0,
+            "damaged: use it; nothing is known against it (no ",
+        ),
+        (
+            "nobody",
+            None,
+            0,
+            "nobody: use it; nothing is known against it (no ",
+        ),
+        (
+            "closed",
+            Some("hold"),
+            1,
+            "closed: avoid it; as was last known (no ",
+        ),
+        (
+            "closed",
+            Some("pass"),
+            0,
+            "closed: use it; as asked for (no tcpstall daemon",
+        ),
+        (
+            "open",
+            Some("fail"),
+            1,
+            "open: avoid it; as asked for (no tcpstall daemon",
+        ),
+        ("a/b", None, 0, "use it; wrong usage"),
+        ("closed", Some("maybe"), 0, "use it; wrong usage"),
+    ] {
+        let mut arguments = vec!["check", "--socket", socket, "--gate", name];
+        arguments.extend(on_unknown.map(|it| ["--on-unknown", it]).iter().flatten());
+        let output = tcpstall(&arguments);
+        let line = stdout(&output);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {line}");
+        assert!(line.starts_with(begin), "{line}");
+        assert_eq!(line.lines().count(), 1, "{line}");
+    }
+    let unfinished = tcpstall(&["check", "--gate"]);
+    assert_eq!(unfinished.status.code(), Some(0));
+    let misused = tcpstall(&["check", "--on-unknown", "pass"]);
+    assert_eq!(misused.status.code(), Some(3), "it is not about a gate");
+}
+
+#[test]
+fn a_line_that_nobody_reads_is_no_answer_about_a_gate() {
+    let folder = tempfile::tempdir().expect("tempdir");
+    let gate = folder.path().join("gate");
+    std::fs::create_dir(&gate).expect("made");
+    std::fs::write(gate.join("b"), "0\n").expect("written");
+    let socket = folder.path().join("t.sock");
+    let socket = socket.to_str().expect("text");
+    for (on_unknown, code) in [("hold", 1), ("pass", 0)] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let arguments = ["check", "--gate", "b", "--on-unknown", on_unknown];
+        let mut command = command(&arguments);
+        let output = command.args(["--socket", socket]).stdout(writer).output();
+        assert_eq!(output.expect("it runs").status.code(), Some(code));
+    }
+}
+
+#[test]
 fn wrong_usage_is_2_and_help_is_0() {
     for (arguments, code) in [
         (&["stats"][..], 2),

@@ -31,12 +31,19 @@ pub(super) use record::{Stop, Told, record};
 
 /// For an answer as a whole.
 const ANSWER: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
+/// The same for whoever does not wait; they ask every second or two.
+const AT_ONCE: Duration = Duration::from_millis(700);
 /// Without a sign of life in a stream; the daemon gives one every 15 seconds.
 const SILENCE: Duration = Duration::from_secs(45);
 
 /// The judgement.
 pub(super) fn status(socket: &Path) -> anyhow::Result<api::Status> {
     get(socket, "/v1/status")
+}
+
+/// The same for whoever does not wait: failover programs take a slow answer for a bad one.
+pub(super) fn status_at_once(socket: &Path) -> anyhow::Result<api::Status> {
+    fetch(AT_ONCE, socket, Method::GET, "/v1/status")
 }
 
 /// The connections that `filter` wants.
@@ -50,7 +57,7 @@ pub(super) fn stalls(socket: &Path, filter: &Filter) -> anyhow::Result<Vec<api::
 /// What is stalled of that which `filter` wants, to be reset at once: the daemon writes down who does.
 pub(super) fn kill(socket: &Path, filter: &Filter) -> anyhow::Result<Vec<api::Target>> {
     let filter = serde_urlencoded::to_string(filter)?;
-    fetch(socket, Method::POST, &format!("/v1/kill?{filter}"))
+    fetch(ANSWER, socket, Method::POST, &format!("/v1/kill?{filter}"))
 }
 
 /// The incidents that `which` wants.
@@ -100,15 +107,20 @@ pub(super) fn events(
 }
 
 fn get<T: DeserializeOwned>(socket: &Path, path: &str) -> anyhow::Result<T> {
-    fetch(socket, Method::GET, path)
+    fetch(ANSWER, socket, Method::GET, path)
 }
 
-fn fetch<T: DeserializeOwned>(socket: &Path, method: Method, path: &str) -> anyhow::Result<T> {
+fn fetch<T: DeserializeOwned>(
+    limit: Duration,
+    socket: &Path,
+    method: Method,
+    path: &str,
+) -> anyhow::Result<T> {
     let body = runtime()?.block_on(async {
         let read = read(socket, method, path);
-        timeout(ANSWER, read)
+        timeout(limit, read)
             .await
-            .map_err(|_| hung(socket, ANSWER))?
+            .map_err(|_| hung(socket, limit))?
     })?;
     serde_json::from_slice(&body).with_context(|| not_understood(socket))
 }
@@ -203,7 +215,7 @@ fn hung(socket: &Path, waited: Duration) -> anyhow::Error {
         "the daemon at {} has said nothing for {} seconds; it hangs or is overloaded: look at its \
          log (`journalctl -u tcpstall`) and restart it",
         socket.display(),
-        waited.as_secs()
+        waited.as_secs_f64()
     )
 }
 

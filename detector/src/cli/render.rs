@@ -11,6 +11,7 @@ mod doctor;
 mod evidence;
 mod explain;
 mod fleet;
+mod gate;
 mod groups;
 mod incidents;
 mod kill;
@@ -34,6 +35,7 @@ pub(super) use self::{
     doctor::doctor,
     explain::{explain_upstream, summary},
     fleet::{ambiguous, fleet, unreachable},
+    gate::{gate, unknown_gate},
     groups::{Key, grouped, groups},
     incidents::{incident, incidents, unknown_incident},
     kill::{killed, refusals, wide_killed, would_kill},

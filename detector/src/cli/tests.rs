@@ -64,6 +64,9 @@ fn every_flag_is_understood() {
         "tcpstall top --socket /x",
         "tcpstall check",
         "tcpstall check provider-b",
+        "tcpstall check --gate provider-b",
+        "tcpstall check --gate provider-b --on-unknown pass",
+        "tcpstall check --gate=provider-b --on-unknown=fail --socket /x",
         "tcpstall record /x",
         "tcpstall record --for 60s --max-size 20MB --force /x",
         "tcpstall replay /x --config /y -o jsonl",
@@ -118,6 +121,16 @@ fn wrong_usage_is_refused() {
         ),
         ("tcpstall kill provider-b", "unexpected argument"),
         ("tcpstall kill --phase hung", "possible values: suspect"),
+        ("tcpstall check --on-unknown pass", "--gate <UPSTREAM>"),
+        ("tcpstall check b --gate b", "cannot be used with"),
+        (
+            "tcpstall check --gate ../b",
+            "expected the name of an upstream",
+        ),
+        (
+            "tcpstall check --gate b --on-unknown x",
+            "possible values: pass, hold, fail",
+        ),
         ("tcpstall record", "<FILE>"),
         (
             "tcpstall record /x --for 0s",
@@ -164,6 +177,14 @@ fn misused_check_is_recognised() {
     ] {
         let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
         assert_eq!(asks_for_check(&arguments), expected, "{line}");
+        assert!(!asks_for_gate(&arguments), "{line}");
+    }
+    for line in ["tcpstall check --gate", "tcpstall check -x --gate=b"] {
+        let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        assert!(
+            asks_for_check(&arguments) && asks_for_gate(&arguments),
+            "{line}"
+        );
     }
 }
 

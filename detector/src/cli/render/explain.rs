@@ -3,7 +3,7 @@
 //! **Invariant:** nothing is concluded here; the evidence is retold.
 
 use super::{
-    calm, evidence,
+    calm, evidence, gate,
     next::{self, Place},
     page::Page,
     status::{since, so_far},
@@ -27,6 +27,9 @@ pub(in crate::cli) fn explain_upstream(
 ) -> String {
     let mut page = Page::new(width);
     page.painted(&verdict(upstream, status), upstream.state);
+    if let Some(sentence) = gate::sentence(upstream, status) {
+        page.sentence(&sentence);
+    }
     match upstream.state {
         State::Degraded | State::Failing => {
             let speaks_for = evidence::speaks_for(upstream, status, stalls);

@@ -8,7 +8,7 @@ use comfy_table::Cell;
 use jiff::Timestamp;
 
 use super::{
-    stakes,
+    gate, stakes,
     table::{Column, numbers, painted, state, table, words},
     units, via,
 };
@@ -30,6 +30,16 @@ pub(in crate::cli) fn status(status: &api::Status, wide: bool) -> String {
     if !rows.is_empty() {
         text.push('\n');
         text.push_str(&table(&columns(wide), rows));
+    }
+    if wide {
+        let gates = status.upstreams.iter();
+        let gates: Vec<_> = gates.filter_map(|it| gate::sentence(it, status)).collect();
+        if !gates.is_empty() {
+            text.push('\n');
+            gates
+                .iter()
+                .for_each(|it| text.push_str(&format!("{it}\n")));
+        }
     }
     let stakes = stakes::lines(status);
     if !stakes.is_empty() {

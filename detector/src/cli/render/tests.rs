@@ -3,7 +3,7 @@ use jiff::{Timestamp, ToSpan};
 use super::*;
 use crate::{
     act::Done,
-    model::{Cause, Excluded, Fate, Scope, State},
+    model::{Cause, Excluded, Fate, Gate, Scope, State},
     sense::Check,
     serve::{Filter, example, json},
 };
@@ -353,6 +353,123 @@ fn check_does_not_know_without_a_daemon_or_with_an_old_judgement() {
         line.starts_with("TCPSTALL UNKNOWN - the newest judgement is 1h 00m old"),
         "{line}"
     );
+}
+
+/// The host with gates: state, scope, gate and when it opens.
+fn with_gates(upstreams: &[(State, Scope, Gate, Option<f64>)]) -> api::Status {
+    let states: Vec<_> = upstreams.iter().map(|it| it.0).collect();
+    let mut status = with_states(&states);
+    for (upstream, (_, scope, gate, opens)) in status.upstreams.iter_mut().zip(upstreams) {
+        upstream.scope = Some(*scope);
+        upstream.gate = Some(*gate);
+        upstream.gate_opens_seconds = *opens;
+    }
+    status
+}
+
+#[test]
+fn a_gate_is_told_in_a_line() {
+    use Gate::{Closed, Open};
+    let status = with_gates(&[
+        (State::Failing, Scope::Upstream, Closed, None),
+        (State::Idle, Scope::Upstream, Closed, Some(42.0)),
+        (State::Failing, Scope::Upstream, Open, None),
+    ]);
+    for (name, gate, line) in [
+        (
+            "a",
+            Closed,
+            "a: avoid it; its gate is closed until it has been neither failing nor degraded for a \
+             while\n",
+        ),
+        (
+            "b",
+            Closed,
+            "b: avoid it; its gate is closed, and opens in 42.0 s if nothing happens\n",
+        ),
+        ("c", Open, "c: use it; its gate is open\n"),
+    ] {
+        let told = super::gate(Ok(&status), name, now());
+        assert_eq!(told, Ok((gate, line.to_owned())));
+    }
+    let late = super::gate(Ok(&status), "c", now() + 1.hours());
+    assert!(late.is_err_and(|it| it.starts_with("the newest judgement is 1h 00m old")));
+    let mut gateless = status.clone();
+    gateless.upstreams[2].gate = None;
+    for (status, name, expected) in [
+        (Err("no\ndaemon"), "c", "no\ndaemon"),
+        (
+            Ok(&status),
+            "x",
+            "there is no upstream called x; known are a, b, c",
+        ),
+        (
+            Ok(&gateless),
+            "c",
+            "c has no gate: the configuration gives none",
+        ),
+    ] {
+        let no_daemon = status.as_ref().err().map(ToString::to_string);
+        let status = status.map_err(|_| no_daemon.as_ref().expect("the same"));
+        let why = super::gate(status, name, now()).expect_err("not known");
+        assert_eq!(why, expected);
+        let line = unknown_gate(name, Open, "as asked for", &why);
+        let escaped = expected.replace('\n', "\\u{a}");
+        assert_eq!(line, format!("{name}: use it; as asked for ({escaped})\n"));
+    }
+}
+
+#[test]
+fn what_is_out_of_the_ordinary_with_a_gate_is_a_sentence() {
+    use Gate::{Closed, Open};
+    let (upstream, common) = (Scope::Upstream, Scope::Common);
+    for (second, first, expected) in [
+        (
+            (State::Ok, upstream, Open, None),
+            (State::Ok, upstream, Open),
+            None,
+        ),
+        (
+            (State::Ok, upstream, Open, None),
+            (State::Idle, upstream, Closed),
+            Some(
+                "Failover programs are told to avoid a: its gate is closed, and opens in 9.0 s if \
+                 nothing happens.",
+            ),
+        ),
+        (
+            (State::Idle, upstream, Closed, Some(9.0)),
+            (State::Failing, upstream, Open),
+            Some(
+                "Failover programs are told to use a although it is failing: no other gate is open.",
+            ),
+        ),
+        (
+            (State::Failing, common, Open, None),
+            (State::Failing, common, Open),
+            None,
+        ),
+        (
+            (State::Ok, upstream, Open, None),
+            (State::Failing, upstream, Open),
+            None,
+        ),
+    ] {
+        let opens = (first.2 == Closed).then_some(9.0);
+        let status = with_gates(&[(first.0, first.1, first.2, opens), second]);
+        let told = gate::sentence(&status.upstreams[0], &status);
+        assert_eq!(told.as_deref(), expected);
+        let said = |text: &str| {
+            let words: Vec<_> = text.split_whitespace().collect();
+            expected.is_some_and(|it| words.join(" ").contains(it))
+        };
+        assert_eq!(
+            said(&plain(&super::status(&status, true))),
+            expected.is_some()
+        );
+        let explained = explain_upstream(&status.upstreams[0], &status, &[], WIDTH);
+        assert_eq!(said(&plain(&explained)), expected.is_some());
+    }
 }
 
 #[test]
