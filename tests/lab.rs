@@ -16,6 +16,8 @@ pub mod distance;
 pub mod fault;
 #[path = "lab/http.rs"]
 pub mod http;
+#[path = "lab/keepalived.rs"]
+pub mod keepalived;
 #[path = "lab/leak.rs"]
 pub mod leak;
 #[path = "lab/leftovers.rs"]

@@ -23,6 +23,8 @@ mod explain;
 mod families;
 #[path = "laboratory/faults.rs"]
 mod faults;
+#[path = "laboratory/gate.rs"]
+mod gate;
 #[path = "laboratory/host.rs"]
 mod host;
 #[path = "laboratory/incidents.rs"]

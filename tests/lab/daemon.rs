@@ -228,6 +228,12 @@ impl Daemon {
         self.folder.path()
     }
 
+    /// What failover programs read of an upstream; `None` without a file.
+    pub fn gate(&self, upstream: &str) -> Option<String> {
+        let folder = self.socket.parent()?.join("gate");
+        fs::read_to_string(folder.join(upstream)).ok()
+    }
+
     /// Its configuration file.
     pub fn config_file(&self) -> PathBuf {
         self.folder.path().join("tcpstall.toml")

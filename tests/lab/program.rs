@@ -1,7 +1,9 @@
 //! Somebody else's program inside a namespace: started, and stopped with the value.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsString,
+    fs,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -18,6 +20,14 @@ use crate::{daemon::Starter, namespace::Namespace, signal};
 const TOOLS: &str = "TCPSTALL_TOOLS";
 /// How long a program may take to stop.
 const STOP: Duration = Duration::from_secs(10);
+
+/// Where the libraries of such programs are.
+fn libraries() -> Option<OsString> {
+    let tools = PathBuf::from(env::var_os(TOOLS)?);
+    let machine = format!("{}-linux-gnu", env::consts::ARCH);
+    let folders = ["lib", "usr/lib"].map(|it| tools.join(it).join(&machine));
+    env::join_paths(folders).ok()
+}
 
 /// Where the first of `names` is: in the folder of the laboratory's tools, else in `PATH`.
 pub fn find(names: &[&str]) -> Option<PathBuf> {
@@ -65,6 +75,7 @@ impl Program {
             .stdin(Stdio::null())
             .stdout(said.try_clone()?)
             .stderr(said)
+            .envs(libraries().map(|it| ("LD_LIBRARY_PATH", it)))
             .process_group(0);
         let (child, starter) = Starter::start(inside, command)?;
         let child = child.with_context(|| format!("cannot start {name}"))?;

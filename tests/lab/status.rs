@@ -147,6 +147,10 @@ pub struct Upstream {
     pub oldest_stall_seconds: Option<f64>,
     /// The figures behind the verdict.
     pub evidence: Evidence,
+    /// What failover programs are told.
+    pub gate: Option<String>,
+    /// Until a closed gate opens.
+    pub gate_opens_seconds: Option<f64>,
 }
 
 /// What carries a tunnel.

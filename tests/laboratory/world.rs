@@ -132,6 +132,11 @@ impl World {
         self.traffic.len() - 1
     }
 
+    /// Hangs up some traffic; what came after it is one place further in front.
+    pub(crate) fn hang_up_one(&mut self, traffic: usize) {
+        self.traffic.remove(traffic);
+    }
+
     /// Hangs up: all connections are closed.
     pub(crate) fn hang_up(&mut self) {
         self.traffic.clear();

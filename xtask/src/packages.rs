@@ -118,13 +118,14 @@ const PEERS: &[Needed] = &[
     },
 ];
 
-/// What alerts and plugins are tried with; several names where distributions do not agree.
+/// What alerts, plugins and gates are tried with; several names where distributions do not agree.
 const MONITORING: &[&[&str]] = &[
     &["prometheus"],
     &["promtool"],
     &["prometheus-alertmanager", "alertmanager"],
     &["amtool"],
     &["nagios4", "nagios"],
+    &["keepalived"],
 ];
 /// Where Debian has them.
 const MONITORING_PACKAGES: &[&str] = &["prometheus", "prometheus-alertmanager", "nagios4-core"];
@@ -154,7 +155,10 @@ pub(crate) fn peers() {
     }
 }
 
-/// Find Prometheus, Alertmanager and Nagios, or fetch them: the folder below which they are, when that is not the
+/// Of those that Debian has, the one that needs libraries which few machines have.
+const WITH_LIBRARIES: &str = "keepalived";
+
+/// Find Prometheus, Alertmanager, Nagios and keepalived, or fetch them: the folder below which they are, when that is not the
 /// machine itself. They are unpacked and not installed, since a package would start a service.
 pub(crate) fn monitoring() -> Result<Option<PathBuf>> {
     let is_missing = |names: &&[&str]| names.iter().all(|name| find(name).is_none());
@@ -163,23 +167,50 @@ pub(crate) fn monitoring() -> Result<Option<PathBuf>> {
     }
     if !has_apt() {
         bail!(
-            "Prometheus, Alertmanager or Nagios is missing, with which alerts and plugins are tried: \
-             put `prometheus`, `promtool`, `alertmanager` and `amtool` \
-             (https://prometheus.io/download) and `nagios` into the PATH, then run this again"
+            "Prometheus, Alertmanager, Nagios or keepalived is missing, with which alerts, plugins \
+             and gates are tried: put `prometheus`, `promtool`, `alertmanager` and `amtool` \
+             (https://prometheus.io/download), `nagios` and `keepalived` into the PATH, then run \
+             this again"
         );
     }
-    let folder = workspace::tool("monitoring", "1")?;
+    let folder = workspace::tool("monitoring", "2")?;
     if folder.is_dir() {
         return Ok(Some(folder));
     }
-    say("Prometheus, Alertmanager and Nagios, unpacked and not installed");
+    say("Prometheus, Alertmanager, Nagios and keepalived, unpacked and not installed");
     apt_update()?;
-    let part = workspace::tool("part-of-monitoring", "1")?;
+    let part = workspace::tool("part-of-monitoring", "2")?;
     // Of an attempt that was broken off.
     let _ = fs::remove_dir_all(&part);
-    download(MONITORING_PACKAGES, &part)?;
+    let needed = missing_for(WITH_LIBRARIES)?;
+    let all = MONITORING_PACKAGES.iter().copied();
+    let all: Vec<_> = all.chain(needed.iter().map(String::as_str)).collect();
+    download(&all, &part)?;
     fs::rename(&part, &folder).with_context(|| format!("{} cannot be made", folder.display()))?;
     Ok(Some(folder))
+}
+
+/// A package and all that it needs and this machine does not have.
+fn missing_for(package: &str) -> Result<Vec<String>> {
+    let plan = command("apt-get")
+        .args(["install", "--simulate", "--quiet", "--quiet"])
+        .args(["--no-install-recommends", package])
+        .env("LC_ALL", "C")
+        .read()?;
+    let missing = installed_by(&plan);
+    if missing.is_empty() {
+        // It is installed, in a place where it was not found.
+        return Ok(vec![package.to_owned()]);
+    }
+    Ok(missing)
+}
+
+/// What apt would install, by its plan.
+fn installed_by(plan: &str) -> Vec<String> {
+    let lines = plan.lines().filter_map(|line| line.strip_prefix("Inst "));
+    lines
+        .filter_map(|line| line.split_whitespace().next().map(str::to_owned))
+        .collect()
 }
 
 /// Fetch packages and unpack them below a folder.
@@ -276,7 +307,16 @@ fn has_candidate(policy: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::has_candidate;
+    use super::{has_candidate, installed_by};
+
+    #[test]
+    fn what_a_package_needs_is_read_from_the_plan() {
+        let plan = "Inst libnl-3-200 (3.7.0-0.2+b1 Debian:12/stable [amd64])\n\
+                    Inst keepalived (1:2.2.7-1+b2 Debian:12/stable [amd64])\n\
+                    Conf libnl-3-200 (3.7.0-0.2+b1 Debian:12/stable [amd64])\n";
+        assert_eq!(installed_by(plan), ["libnl-3-200", "keepalived"]);
+        assert!(installed_by("").is_empty());
+    }
 
     #[test]
     fn a_package_without_a_version_cannot_be_installed() {
