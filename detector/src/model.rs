@@ -19,7 +19,9 @@ mod retries;
 mod words;
 
 pub use retries::{Retries, first_timeout};
-pub use words::{Cause, Excluded, Fate, Gate, Outcome, Phase, Reachability, Scope, State, TcpState};
+pub use words::{
+    Cause, Excluded, Fate, Gate, Outcome, Phase, Reachability, Scope, State, TcpState,
+};
 
 /// A network namespace, by its inode number.
 #[derive(
