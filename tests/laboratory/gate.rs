@@ -277,7 +277,7 @@ fn configuration(interface: &str, priority: u8, addresses: &[Ipv4Addr; 2], gate:
         "track_file {\nprovider-b\n}\n",
         "track_script {\nprovider-b-script\n}\n",
     ];
-    let mut text = format!("global_defs {{\nscript_user root\n}}\n{gate}");
+    let mut text = format!("global_defs {{\nscript_user root\nenable_script_security\n}}\n{gate}");
     for (number, (address, tracked)) in (51..).zip(addresses.iter().zip(tracked)) {
         let tracked = if gate.is_empty() { "" } else { tracked };
         text += &format!(
@@ -327,7 +327,11 @@ fn keepalived_moves_an_address_away_from_a_bad_upstream_and_back_once() {
 
     let socket = world.daemon().socket().display().to_string();
     let folder = world.daemon().socket().with_file_name("gate");
-    let tcpstall = it_works(binary()).display().to_string();
+    // keepalived runs nothing from a folder that others may write to.
+    let safe = tempfile::tempdir().expect("a temporary folder");
+    let tcpstall = safe.path().join("tcpstall");
+    fs::copy(it_works(binary()), &tcpstall).expect("it can be copied");
+    let tcpstall = tcpstall.display();
     let gate = format!(
         "track_file provider-b {{\nfile \"{}\"\nweight 50\n}}\n\
          vrrp_script provider-b-script {{\n\
