@@ -46,6 +46,11 @@ const COMPARE: Duration = Duration::from_secs(3);
 const SETTLED: Duration = Duration::from_secs(300);
 /// And by this much afterwards.
 const GROWTH: u64 = 2 << 20;
+/// What it has depends on what there is to see: it is compared at rest, with what is always there. So long from
+/// one rest to the next,
+const RESTS: Duration = Duration::from_secs(600);
+/// and so long does one last: memory is given back once a minute while all is well.
+const REST: Duration = Duration::from_secs(75);
 /// What a round may have besides.
 const CONTAINERS: usize = 4;
 const EXTRAS: usize = 6;
@@ -82,6 +87,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let end = Duration::from_secs_f64(options.minutes * 60.0);
     while soak.begin.elapsed() < end {
         soak.round()?;
+        soak.rest_now_and_then()?;
     }
     progress_done();
     let books = soak.end()?;
@@ -108,6 +114,7 @@ struct Soak {
     /// When the daemon was last started.
     started: Instant,
     compared_at: Instant,
+    rested_at: Option<Instant>,
     next_container: u8,
     start: Start,
     // What only this process may keep across the daemon's lives.
@@ -157,6 +164,7 @@ impl Soak {
             begin: Instant::now(),
             started: Instant::now(),
             compared_at: Instant::now(),
+            rested_at: None,
             next_container: 2,
             start,
             _folder: folder,
@@ -171,9 +179,7 @@ impl Soak {
         self.signal_now_and_then()?;
         let peace = Duration::from_secs_f64(self.chance.between(8.0, 20.0));
         self.watch(peace, None)?;
-        // Trouble takes memory and gives it back: calm is compared with calm.
-        let settled = self.started.elapsed() > SETTLED;
-        self.books.measure(&self.daemon, settled)?;
+        self.books.measure(&self.daemon)?;
         let trouble = TROUBLES[self.chance.below(TROUBLES.len())];
         let upstream = self.chance.below(3);
         let lasts = trouble.limit() + Duration::from_secs_f64(self.chance.between(3.0, 15.0));
@@ -256,8 +262,12 @@ impl Soak {
             let mine =
                 broken.is_some_and(|(name, trouble)| name == upstream.name && !trouble.is_quiet());
             if !mine && !matches!(upstream.state.as_str(), "ok" | "idle") {
-                self.books
-                    .wrong(format!("{} is blamed: {}", upstream.name, status.summary()));
+                self.books.wrong(format!(
+                    "{} is blamed: {}\nIts oldest stalls:\n{}",
+                    upstream.name,
+                    status.summary(),
+                    self.daemon.oldest_stalls()
+                ));
             }
         }
         if self.compared_at.elapsed() >= COMPARE {
@@ -349,12 +359,27 @@ impl Soak {
         self.books.measure_first(&self.daemon)
     }
 
-    /// Ends everything, and looks what is left.
-    fn end(mut self) -> Result<Books> {
+    fn rest_now_and_then(&mut self) -> Result<()> {
+        let settled = self.started.elapsed() > SETTLED;
+        if settled && self.rested_at.is_none_or(|it| it.elapsed() > RESTS) {
+            self.rest()?;
+        }
+        Ok(())
+    }
+
+    /// Nothing but what is always there, until the daemon has what it needs for that and no more.
+    fn rest(&mut self) -> Result<()> {
         self.extras.clear();
         self.containers.clear();
-        self.watch(Duration::from_secs(5), None)?;
-        self.books.measure(&self.daemon, true)?;
+        self.watch(REST, None)?;
+        self.books.measure_at_rest(&self.daemon)?;
+        self.rested_at = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Ends everything, and looks what is left.
+    fn end(mut self) -> Result<Books> {
+        self.rest()?;
         self.books.lost = self.daemon.status()?.daemon.events_lost;
         self.daemon.stop().context("it does not stop")?;
         Ok(self.books)

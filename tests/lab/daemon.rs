@@ -366,7 +366,7 @@ impl Daemon {
     }
 
     /// What a person would ask next.
-    fn oldest_stalls(&self) -> String {
+    pub fn oldest_stalls(&self) -> String {
         let asked = self.cli_ok(&["stalls", "-o", "jsonl", "--limit", "50"]);
         asked.unwrap_or_else(|error| format!("{error:#}"))
     }

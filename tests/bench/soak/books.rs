@@ -43,7 +43,7 @@ pub(super) struct Books {
     /// Bytes and descriptors of the daemon, at first and once it had settled; and the most since.
     pub(super) descriptors: (usize, usize),
     pub(super) settled: Option<u64>,
-    /// What it had when it was last calm.
+    /// What it had when it was last looked at.
     resident: u64,
     pub(super) most: u64,
     now: &'static str,
@@ -126,14 +126,17 @@ impl Books {
         Ok(())
     }
 
-    pub(super) fn measure(&mut self, daemon: &Daemon, settled: bool) -> Result<()> {
+    pub(super) fn measure(&mut self, daemon: &Daemon) -> Result<()> {
         self.descriptors.1 = descriptors(daemon)?;
-        let resident = memory(daemon.pid(), "VmRSS")?;
-        self.resident = resident;
-        if settled {
-            self.settled.get_or_insert(resident);
-            self.most = self.most.max(resident);
-        }
+        self.resident = memory(daemon.pid(), "VmRSS")?;
+        Ok(())
+    }
+
+    /// The same with nothing beside what is always there.
+    pub(super) fn measure_at_rest(&mut self, daemon: &Daemon) -> Result<()> {
+        self.measure(daemon)?;
+        self.settled.get_or_insert(self.resident);
+        self.most = self.most.max(self.resident);
         Ok(())
     }
 
