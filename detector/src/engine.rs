@@ -51,8 +51,8 @@ const PACE: Duration = Duration::from_millis(200);
 const MISSED: u64 = 3;
 /// Connections that are remembered at most; further healthy ones are not.
 const CAPACITY: usize = 65_536;
-/// A connection that was to be reset, and has not ended after this, was not: a sweep has passed all others
-/// by, twice.
+/// For so long a connection that is to be reset is remembered: two sweeps must miss it, and on a large host
+/// they are half a minute apart.
 const KILLED: Duration = Duration::from_secs(120);
 /// Sweeps are frequent for this long after the last sign of trouble.
 const ALERT: Duration = Duration::from_secs(10);

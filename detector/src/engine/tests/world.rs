@@ -139,7 +139,7 @@ fn wait(backoff: u8) -> Duration {
 /// A made-up host.
 #[derive(Debug, Clone)]
 pub(super) struct World {
-    engine: Engine,
+    pub(super) engine: Engine,
     settings: Settings,
     now: Time,
     names: Vec<String>,
