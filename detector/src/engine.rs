@@ -478,7 +478,7 @@ impl Engine {
             let record = record.and_then(|name| self.upstreams.get_mut(name));
             let leg = record.and_then(|it| it.legs.get_mut(&connection.next_hop));
             if let Some(leg) = leg {
-                leg.onsets.gone(connection.destination, connection.began());
+                leg.gone(&connection);
             }
         }
         if let (Some(since), Some(upstream)) = (connection.stalled_since(), &connection.upstream) {

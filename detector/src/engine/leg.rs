@@ -32,6 +32,8 @@ pub struct Leg {
     pub ledger: Ledger,
     /// When destinations began to stall.
     pub onsets: Onsets,
+    /// When connections to them last failed that hung and have ended.
+    given_up: BTreeMap<Destination, Time>,
     /// When they were stalled last.
     troubled: Troubled,
     /// Destinations whose stall is their own affair, by when it began.
@@ -55,6 +57,15 @@ impl Leg {
         self.passes.forget(now);
         self.ledger.forget(now);
         self.troubled.retain(|_, at| now.since(*at) < judge::FORGET);
+        self.given_up.retain(|_, at| now.since(*at) < tally::ACTIVE);
+    }
+
+    /// A connection in trouble has ended without getting anything through.
+    pub fn gone(&mut self, connection: &Connection) {
+        let (at, failed) = (connection.destination, connection.failed_at());
+        self.onsets.gone(at, connection.began());
+        let last = self.given_up.entry(at).or_default();
+        *last = failed.max(*last);
     }
 
     /// Brings [`Self::weather`] up to date.
@@ -93,6 +104,7 @@ impl Leg {
             &Ballot {
                 stuck,
                 passes: &self.passes,
+                given_up: &self.given_up,
                 troubled: &self.troubled,
                 onsets: &self.onsets,
                 affairs: &self.affairs,

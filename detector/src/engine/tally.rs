@@ -159,6 +159,8 @@ pub struct Ballot<'a> {
     pub stuck: &'a BTreeMap<Destination, Stuck<'a>>,
     /// What got through.
     pub passes: &'a Passes,
+    /// When connections to them last failed that hung and have ended, by destination.
+    pub given_up: &'a BTreeMap<Destination, Time>,
     /// When destinations were stalled last.
     pub troubled: &'a Troubled,
     /// When they began to stall.
@@ -184,7 +186,8 @@ pub fn expected(rate: f64) -> f64 {
 ///
 /// For each destination, in order:
 /// 1. no connection in trouble: crawling if much was lost lately, fine if data was acknowledged
-///    lately, else no vote
+///    lately, else no vote; what was acknowledged before a connection hung that has ended since says
+///    nothing any more: whoever hangs up does not say that all is well
 /// 2. it began in a pause of the link that is no longer than they usually are here, and has not
 ///    failed since that was over: crawling or fine, as above, when others of it have shown since that
 ///    it is over, else no vote yet
@@ -208,6 +211,10 @@ pub fn expected(rate: f64) -> f64 {
 pub fn tally(ballot: &Ballot<'_>, now: Time) -> Tally {
     let mut tally = Tally::default();
     for destination in ballot.passes.heard_after(now.before(ACTIVE)) {
+        let failed = ballot.given_up.get(&destination);
+        if failed.is_some_and(|at| !ballot.passes.carried(destination, *at, None)) {
+            continue;
+        }
         tally
             .votes
             .insert(destination, ballot.progressing(destination));
@@ -482,6 +489,7 @@ mod tests {
     /// What else bears on the votes.
     #[derive(Default)]
     struct Facts {
+        given_up: BTreeMap<Destination, Time>,
         troubled: Troubled,
         affairs: BTreeMap<Destination, Time>,
         crawling: BTreeMap<Destination, Cause>,
@@ -509,6 +517,7 @@ mod tests {
         let ballot = Ballot {
             stuck: &stuck,
             passes: &all,
+            given_up: &facts.given_up,
             troubled: &facts.troubled,
             onsets: &onsets,
             affairs: &facts.affairs,
@@ -528,6 +537,18 @@ mod tests {
     fn rule_1_fine_when_acknowledged_lately_else_no_vote() {
         assert_eq!(vote(&votes(&[], &[(1, 9_999, 1)]), 1), Some(Vote::Fine));
         assert_eq!(vote(&votes(&[], &[(1, 10_000, 1)]), 1), None);
+    }
+
+    #[test]
+    fn rule_1_what_was_before_one_that_was_given_up_says_nothing() {
+        let facts = Facts {
+            given_up: [1, 2].map(|it| (destination(it), ago(1000))).into(),
+            ..Facts::default()
+        };
+        let tally = count(&[], &[(1, 1000, 1), (2, 999, 1), (3, 5000, 1)], &facts);
+        assert_eq!(vote(&tally, 1), None);
+        assert_eq!(vote(&tally, 2), Some(Vote::Fine));
+        assert_eq!(vote(&tally, 3), Some(Vote::Fine), "another one");
     }
 
     #[test]

@@ -134,6 +134,25 @@ fn an_upstream_that_everybody_left_becomes_idle_after_five_minutes_and_never_ok(
 }
 
 #[test]
+fn whoever_hangs_up_at_once_does_not_say_that_all_is_well() {
+    for seconds in [3, 4, 6, 9] {
+        let world = World::new()
+            .open("b", 0..20, 2)
+            .run(60)
+            .hang("b", 0..20)
+            .run(seconds)
+            .expect_state("b", State::Failing)
+            .close("b", 0..20)
+            .run(200)
+            .expect_state("b", State::Failing);
+        assert_eq!(world.story().len(), 2, "{:?}", world.story());
+        let world = world.heal("b").open("b", 0..20, 1).run(20);
+        assert_eq!(world.story().len(), 3, "{:?}", world.story());
+        world.expect_state("b", State::Ok);
+    }
+}
+
+#[test]
 fn an_upstream_that_fell_silent_while_well_becomes_idle_after_half_a_minute() {
     let world = World::new()
         .open("b", 0..20, 2)
