@@ -309,9 +309,11 @@ impl Daemon {
             self.feed(Input::Suspended(slept));
         }
         // Before anything that tells of their end.
-        let killed = self.board.kills.take();
-        if !killed.is_empty() {
-            self.feed(Input::Killed(killed));
+        if matches!(input, Input::Closed(_) | Input::Sweep(_)) {
+            let killed = self.board.kills.take();
+            if !killed.is_empty() {
+                self.feed(Input::Killed(killed));
+            }
         }
         let now = clock::now();
         let swept = matches!(input, Input::Sweep(_));

@@ -557,6 +557,9 @@ pub struct Check {
 }
 
 impl Check {
+    /// The feature that tells whether connections are known by the cookies of their sockets.
+    pub const COOKIES: &str = "cookies";
+
     /// Something that is there.
     pub fn present(feature: impl Into<String>, required: bool, found: impl Into<String>) -> Self {
         Self {

@@ -262,12 +262,10 @@ impl Soak {
             let mine =
                 broken.is_some_and(|(name, trouble)| name == upstream.name && !trouble.is_quiet());
             if !mine && !matches!(upstream.state.as_str(), "ok" | "idle") {
-                self.books.wrong(format!(
-                    "{} is blamed: {}\nIts oldest stalls:\n{}",
-                    upstream.name,
-                    status.summary(),
-                    self.daemon.oldest_stalls()
-                ));
+                let what = format!("{} is blamed: {}", upstream.name, status.summary());
+                if self.books.wrong(what) {
+                    eprintln!("Its oldest stalls:\n{}", self.daemon.oldest_stalls());
+                }
             }
         }
         if self.compared_at.elapsed() >= COMPARE {

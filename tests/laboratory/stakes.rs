@@ -112,7 +112,7 @@ fn a_process_that_opens_no_more_is_told_and_not_foretold() {
         |status| left(status).is_some_and(|it| it.is_some()),
     );
     world.until(
-        Duration::from_secs(110),
+        Duration::from_secs(92),
         "now that it does not, it is no longer",
         |status| left(status).is_some_and(|it| it.is_none()),
     );

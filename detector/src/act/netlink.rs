@@ -4,21 +4,22 @@
 //! **Invariant:** one question, one answer, in the network namespace in which it was opened. What is to be
 //! ended is named by its cookie.
 
-use std::{io, net::IpAddr};
+use std::io;
 
 use anyhow::bail;
 use netlink_packet_sock_diag::{
     SockDiagDestroy, SockDiagMessage,
-    constants::{AF_INET, AF_INET6, IPPROTO_TCP},
-    inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags},
+    inet::{InetResponse, SocketId, StateFlags},
 };
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
+use netlink_sys::Socket;
 use rtnetlink::packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-    NetlinkSerializable,
+    NLM_F_ACK, NLM_F_DUMP, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
 };
 
-use crate::{api::Target, sense::sock_diag::failure};
+use crate::{
+    api::Target,
+    sense::sock_diag::{self, failure, request},
+};
 
 /// Bytes of an answer: a connection takes less than a thousand.
 const BUFFER: usize = 1 << 14;
@@ -46,11 +47,8 @@ impl Asker {
     /// # Errors
     /// When the kernel does not tell of TCP connections.
     pub(super) fn open() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
-        socket.bind_auto()?;
-        socket.connect(&SocketAddr::new(0, 0))?;
         let mut asker = Self {
-            socket,
+            socket: sock_diag::open()?,
             sequence: 0,
         };
         // A kernel that lacks this answers as if a connection were gone. None is in none of these states.
@@ -97,14 +95,7 @@ impl Asker {
         flags: u16,
     ) -> io::Result<Answer> {
         self.sequence += 1;
-        let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | flags;
-        header.sequence_number = self.sequence;
-        let mut message = NetlinkMessage::new(header, message.into());
-        message.finalize();
-        let mut bytes = vec![0; message.buffer_len()];
-        message.serialize(&mut bytes);
-        self.socket.send(&bytes, 0)?;
+        sock_diag::send(&self.socket, message, flags, self.sequence)?;
         let mut buffer = Vec::with_capacity(BUFFER);
         loop {
             buffer.clear();
@@ -165,19 +156,6 @@ fn name(target: &Target) -> SocketId {
         destination_address: remote.ip(),
         interface_id: target.device.map_or(0, |it| it.0),
         cookie: target.cookie.map_or(ANY, u64::to_ne_bytes),
-    }
-}
-
-fn request(socket_id: SocketId, states: StateFlags) -> InetRequest {
-    InetRequest {
-        family: match socket_id.source_address {
-            IpAddr::V4(_) => AF_INET,
-            IpAddr::V6(_) => AF_INET6,
-        },
-        protocol: IPPROTO_TCP,
-        extensions: ExtensionFlags::INFO,
-        states,
-        socket_id,
     }
 }
 

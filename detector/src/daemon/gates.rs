@@ -74,14 +74,18 @@ impl Gates {
             (it.name.as_str(), Seen { state, scope })
         });
         tell(&self.gates.handle(snapshot.at, &seen.collect()));
-        self.keep(snapshot.at);
-        self.gates.shown(snapshot.at)
+        self.keep(snapshot.at)
     }
 
-    /// Has the files say what they should.
-    fn keep(&mut self, now: Time) {
-        let shown = self.gates.shown(now).into_iter();
-        let wanted: BTreeMap<_, _> = shown.map(|(name, it)| (name, it.gate)).collect();
+    /// Has the files say what they should, and gives what that is.
+    fn keep(&mut self, now: Time) -> BTreeMap<String, Shown> {
+        let shown = self.gates.shown(now);
+        let gates = shown.iter().map(|(name, it)| (name.clone(), it.gate));
+        self.have(gates.collect(), now);
+        shown
+    }
+
+    fn have(&mut self, wanted: BTreeMap<String, Gate>, now: Time) {
         if wanted.is_empty() && !self.folder.path().exists() {
             return;
         }

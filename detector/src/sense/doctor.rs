@@ -193,10 +193,10 @@ fn probe_reads(allowed: bool) -> Check {
 fn cookies(there: bool) -> Check {
     if there {
         let found = "connections are told apart by the kernel's cookies";
-        return Check::present("cookies", false, found);
+        return Check::present(Check::COOKIES, false, found);
     }
     lacking(
-        "cookies",
+        Check::COOKIES,
         "programs cannot ask for the cookie of a socket before 5.12",
         "little: connections are told apart by their place in memory and their ports",
         "a kernel from 5.12 on",

@@ -5,6 +5,8 @@
 
 mod listing;
 
+use std::{io, net::IpAddr};
+
 use anyhow::Context as _;
 use netlink_packet_sock_diag::{
     SockDiagMessage,
@@ -12,7 +14,9 @@ use netlink_packet_sock_diag::{
     inet::{ExtensionFlags, InetRequest, SocketId, StateFlags},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
-use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage};
+use rtnetlink::packet_core::{
+    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload, NetlinkSerializable,
+};
 
 use super::{
     Check,
@@ -89,11 +93,8 @@ impl Poller {
     pub fn read(&mut self) -> anyhow::Result<(Seen, Cost)> {
         let (cpu, wall) = (clock::thread_cpu(), clock::now());
         let mut listing = Listing::new(self.netns);
-        for (family, any) in [
-            (AF_INET, SocketId::new_v4()),
-            (AF_INET6, SocketId::new_v6()),
-        ] {
-            ask(family, any, &mut listing)
+        for any in [SocketId::new_v4(), SocketId::new_v6()] {
+            ask(any, &mut listing)
                 .context("the connections cannot be had from netlink (sock_diag)")?;
         }
         let cost = Cost {
@@ -105,30 +106,62 @@ impl Poller {
     }
 }
 
-/// Asks for the connections of a family.
-fn ask(family: u8, any: SocketId, listing: &mut Listing) -> anyhow::Result<()> {
+/// A way to ask, in the network namespace of the calling thread.
+///
+/// # Errors
+/// When there is none.
+pub fn open() -> io::Result<Socket> {
     let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
+    Ok(socket)
+}
+
+/// Asks something; the answers have this number.
+///
+/// # Errors
+/// When it cannot be sent.
+pub fn send<M: NetlinkSerializable + Into<NetlinkPayload<M>>>(
+    socket: &Socket,
+    message: M,
+    flags: u16,
+    sequence: u32,
+) -> io::Result<()> {
     let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    let request = InetRequest {
-        family,
-        protocol: IPPROTO_TCP,
-        extensions: ExtensionFlags::INFO,
-        states: StateFlags::all()
-            - StateFlags::LISTEN
-            - StateFlags::TIME_WAIT
-            - StateFlags::CLOSE
-            - StateFlags::SYN_RECV,
-        socket_id: any,
-    };
-    let payload = SockDiagMessage::InetRequest(request).into();
-    let mut message = NetlinkMessage::new(header, payload);
+    header.flags = NLM_F_REQUEST | flags;
+    header.sequence_number = sequence;
+    let mut message = NetlinkMessage::new(header, message.into());
     message.finalize();
     let mut bytes = vec![0; message.buffer_len()];
     message.serialize(&mut bytes);
     socket.send(&bytes, 0)?;
+    Ok(())
+}
+
+/// The question for connections in some states: for one by its name, or for all of its family.
+pub fn request(socket_id: SocketId, states: StateFlags) -> InetRequest {
+    InetRequest {
+        family: match socket_id.source_address {
+            IpAddr::V4(_) => AF_INET,
+            IpAddr::V6(_) => AF_INET6,
+        },
+        protocol: IPPROTO_TCP,
+        extensions: ExtensionFlags::INFO,
+        states,
+        socket_id,
+    }
+}
+
+/// Asks for the connections of a family.
+fn ask(any: SocketId, listing: &mut Listing) -> anyhow::Result<()> {
+    let socket = open()?;
+    let states = StateFlags::all()
+        - StateFlags::LISTEN
+        - StateFlags::TIME_WAIT
+        - StateFlags::CLOSE
+        - StateFlags::SYN_RECV;
+    let message = SockDiagMessage::InetRequest(request(any, states));
+    send(&socket, message, NLM_F_DUMP, 0)?;
     let mut buffer = Vec::with_capacity(BUFFER);
     loop {
         buffer.clear();

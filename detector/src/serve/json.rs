@@ -18,8 +18,6 @@ use crate::{
 
 const STALLED_DESTINATIONS: usize = 20;
 const FINE_DESTINATIONS: usize = 5;
-/// The check that says whether connections are told apart by the cookies of their sockets.
-const COOKIES: &str = "cookies";
 
 /// The answer to `GET /v1/status`.
 pub fn status(snapshot: &Snapshot, facts: &Facts) -> api::Status {
@@ -60,7 +58,7 @@ pub fn targets(
     facts: &Facts,
     filter: &Filter,
 ) -> Vec<(ConnectionId, api::Target)> {
-    let without = |it: &Check| it.feature == COOKIES && !it.ok;
+    let without = |it: &Check| it.feature == Check::COOKIES && !it.ok;
     let has_cookies = !facts.checks.iter().any(without);
     snapshot
         .stalls

@@ -1,6 +1,6 @@
 //! Who is about to be reset.
 //!
-//! **Invariant:** what was noted is known to the loop before anything that happens afterwards.
+//! **Invariant:** what was noted is known to the engine before the end of any of them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -98,13 +98,15 @@ impl Books {
         }
     }
 
-    /// Said once, however often it is seen in a row.
-    pub(super) fn wrong(&mut self, what: String) {
+    /// Said once, however often it is seen in a row; whether that was now.
+    pub(super) fn wrong(&mut self, what: String) -> bool {
         let kind = |words: &str| words.split(": ").next().unwrap_or_default().to_owned();
-        if self.wrong.last().map(|it| kind(it)) != Some(kind(&what)) {
+        let is_new = self.wrong.last().map(|it| kind(it)) != Some(kind(&what));
+        if is_new {
             eprintln!("\nWRONG: {what}");
             self.wrong.push(what);
         }
+        is_new
     }
 
     pub(super) fn compared(&mut self, found: Found) {

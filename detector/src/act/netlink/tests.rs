@@ -1,4 +1,8 @@
-use netlink_packet_sock_diag::inet::{InetResponseHeader, nlas::Nla};
+use netlink_packet_sock_diag::{
+    constants::{AF_INET, AF_INET6},
+    inet::{InetResponseHeader, nlas::Nla},
+};
+use rtnetlink::packet_core::NetlinkHeader;
 
 use super::*;
 use crate::{act::tests::target, model::IfIndex};
