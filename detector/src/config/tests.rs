@@ -1,5 +1,5 @@
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     path::{Path, PathBuf},
     time::Duration,
@@ -325,6 +325,95 @@ fn a_client_finds_the_socket_although_the_file_is_broken() {
         .socket(),
         Path::new("/c")
     );
+}
+
+/// As it is installed.
+const INSTALLED: &str = include_str!("../../../packaging/tcpstall.toml");
+/// `tcpstall.toml(5)`.
+const PAGE: &str = include_str!("../../../packaging/man/tcpstall.toml.5");
+/// Where a table begins in the file and in the page.
+const TABLES: [&str; 2] = ["[detect]", "[[upstream]]"];
+
+/// Every key, with the table that it belongs to.
+fn known_keys() -> BTreeSet<String> {
+    let known = |text: &str| match read(text).expect_err("no such key").problem {
+        Problem::UnknownKey { known, .. } => known,
+        other => panic!("{text:?}: {other}"),
+    };
+    let detect = known("[detect]\nno-such-key = 1");
+    let upstream = known("[[upstream]]\nno-such-key = 1");
+    let top = known("no-such-key = 1")
+        .iter()
+        .filter(|key| !TABLES.iter().any(|it| it.contains(**key)));
+    top.map(|key| (*key).to_owned())
+        .chain(detect.iter().map(|key| format!("[detect] {key}")))
+        .chain(upstream.iter().map(|key| format!("[[upstream]] {key}")))
+        .collect()
+}
+
+/// The keys of some lines, of which `table` begins a table and `key` names a key.
+fn keys_of<'a>(
+    lines: impl Iterator<Item = &'a str>,
+    table: impl Fn(&str) -> Option<&'static str>,
+    key: impl Fn(&'a str) -> Option<&'a str>,
+) -> BTreeSet<String> {
+    let mut prefix = String::new();
+    let mut found = BTreeSet::new();
+    for line in lines {
+        if let Some(table) = table(line) {
+            prefix = format!("{table} ");
+        } else if let Some(key) = key(line) {
+            assert!(
+                found.insert(format!("{prefix}{key}")),
+                "{line} is there twice"
+            );
+        }
+    }
+    found
+}
+
+/// The file as it is with the `#` before every key taken away. Comments have a space behind it.
+fn uncommented() -> String {
+    let lines = INSTALLED.lines().map(|line| {
+        let rest = line.strip_prefix('#');
+        rest.filter(|rest| rest.starts_with(|it: char| it.is_ascii_lowercase() || it == '['))
+            .unwrap_or(line)
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_installed_file_changes_nothing_and_has_every_key() {
+    assert_eq!(read(INSTALLED), Ok(Config::default()));
+
+    let uncommented = uncommented();
+    let table = |line: &str| TABLES.into_iter().find(|it| line == *it);
+    let key = |line| str::split_once(line, " = ").map(|(key, _)| key);
+    let lines = uncommented.lines().filter(|line| !line.starts_with('#'));
+    assert_eq!(keys_of(lines, table, key), known_keys());
+
+    let all = uncommented.replace("provider-b.prefixes", "b.prefixes");
+    let mut config = read(&all).expect("valid with every key");
+    let [rule] = std::mem::take(&mut config.upstreams)
+        .try_into()
+        .expect("one example");
+    // What is written there is what counts anyway.
+    assert_eq!(config, Config::default());
+    assert_eq!(rule.name, "provider-b");
+    assert_eq!(rule.destinations.map(|it| it.len()), Some(4));
+}
+
+#[test]
+fn the_manual_page_has_every_key() {
+    let lines: Vec<_> = PAGE.lines().collect();
+    let named = lines.windows(2).filter_map(|pair| match *pair {
+        [".TP", name] => name.strip_prefix(".B "),
+        [heading, _] => heading.strip_prefix(".SH ").map(|_| heading),
+        _ => None,
+    });
+    let table = |line: &str| TABLES.into_iter().find(|it| line.ends_with(it));
+    let key = |line: &'static str| (!line.starts_with(".SH ")).then_some(line);
+    assert_eq!(keys_of(named, table, key), known_keys());
 }
 
 proptest! {
