@@ -1,20 +1,17 @@
 //! cargo-deny: licences, sources, duplicates and known vulnerabilities of the dependencies.
 
-use std::path::PathBuf;
-
 use anyhow::{Context as _, Result};
 
 use crate::{
-    command::{Invocation, command, find, say, warn},
-    linker::install,
-    workspace,
+    command::{Invocation, command, warn},
+    tool, workspace,
 };
 
 const VERSION: &str = "0.20.2";
 
 /// Check the dependencies against `deny.toml`.
 pub(crate) fn dependencies() -> Result<()> {
-    let program = cargo_deny()?;
+    let program = tool::cargo("cargo-deny", VERSION, &[])?;
     let deny = |args: &[&str]| -> Invocation {
         command(&program)
             .args(["--workspace", "--locked"])
@@ -39,25 +36,4 @@ pub(crate) fn dependencies() -> Result<()> {
     deny(&["check", "--disable-fetch", "advisories"])
         .run()
         .context("a dependency has a known vulnerability; which one is said above")
-}
-
-/// Find cargo-deny, or install it for this project alone.
-fn cargo_deny() -> Result<PathBuf> {
-    let folder = workspace::tool("cargo-deny", VERSION)?;
-    let installed = folder.join("bin/cargo-deny");
-    if installed.is_file() {
-        return Ok(installed);
-    }
-    if let Some(found) = find("cargo-deny") {
-        let version = command(&found).arg("--version").ask();
-        if version.is_some_and(|text| text.split_whitespace().nth(1) == Some(VERSION)) {
-            return Ok(found);
-        }
-    }
-    say(&format!(
-        "Installing cargo-deny {VERSION} into {} (some minutes)",
-        folder.display()
-    ));
-    install("cargo-deny", VERSION, &folder)?;
-    Ok(installed)
 }

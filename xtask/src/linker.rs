@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
-    command::{cargo, command, find, say},
+    tool,
     toolchain::{Compiler, rustup_toolchains},
     workspace,
 };
@@ -26,32 +26,7 @@ pub(crate) const LLVM: u32 = 22;
 
 /// Find bpf-linker, or install it for this project alone.
 pub(crate) fn bpf_linker() -> Result<PathBuf> {
-    let folder = workspace::tool("bpf-linker", VERSION)?;
-    let installed = folder.join("bin/bpf-linker");
-    if installed.is_file() {
-        return Ok(installed);
-    }
-    if let Some(found) = find("bpf-linker") {
-        let version = command(&found).arg("--version").ask();
-        if version.is_some_and(|text| text.split_whitespace().nth(1) == Some(VERSION)) {
-            return Ok(found);
-        }
-    }
-    say(&format!(
-        "Installing bpf-linker {VERSION} into {} (about a minute)",
-        folder.display()
-    ));
-    install("bpf-linker", VERSION, &folder)?;
-    Ok(installed)
-}
-
-/// Build a tool of crates.io into a folder of its own, as its authors tested it.
-pub(crate) fn install(name: &str, version: &str, folder: &Path) -> Result<()> {
-    cargo()
-        .args(["install", name, "--version", version, "--locked", "--root"])
-        .arg(folder)
-        .run()
-        .with_context(|| format!("{name} {version} could not be built from crates.io"))
+    tool::cargo("bpf-linker", VERSION, &[])
 }
 
 /// A folder that holds the LLVM for this compiler and nothing else.

@@ -19,6 +19,7 @@ mod packages;
 mod root;
 mod run;
 mod test;
+mod tool;
 mod toolchain;
 mod vm;
 mod workspace;
