@@ -5,12 +5,12 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 
-use crate::{bench, check, command::say, fuzz, test, vm};
+use crate::{bench, check, command::say, dist, fuzz, test, vm};
 
 /// How much to run.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Also the laboratory's long tests, and other kernels in virtual machines: an hour
+    /// Also the packages, the laboratory's long tests, and other kernels in virtual machines: an hour
     #[arg(long)]
     all: bool,
 }
@@ -22,6 +22,7 @@ pub(crate) fn task(options: &Options) -> Result<()> {
     step("cost", bench::cost)?;
     step("fuzz", || fuzz::task(&fuzz::Options::default()))?;
     if options.all {
+        step("dist", || dist::task(&dist::Options::tried()))?;
         step("test-vm", || vm::task(&vm::Options::required()))?;
     }
     say("ci: passed");

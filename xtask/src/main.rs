@@ -12,6 +12,7 @@ mod ci;
 mod command;
 mod demo;
 mod deny;
+mod dist;
 mod fuzz;
 mod kernel;
 mod linker;
@@ -57,6 +58,8 @@ enum Task {
     Check,
     /// Everything that continuous integration runs: check, then test
     Ci(ci::Options),
+    /// Build, then make packages for Debian and for rpm, and an archive
+    Dist(dist::Options),
     /// Build, then measure (as root)
     #[command(subcommand)]
     Bench(bench::Subject),
@@ -83,6 +86,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Soak(options) => bench::in_the_laboratory("soak", &options),
         Task::Check => check::task(),
         Task::Ci(options) => ci::task(&options),
+        Task::Dist(options) => dist::task(&options),
         Task::Bench(subject) => bench::task(&subject),
     }
 }

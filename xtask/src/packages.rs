@@ -96,6 +96,50 @@ const SERVICE_MANAGER: &[Needed] = &[
     },
 ];
 
+/// What packages are made with.
+const PACKAGING: &[Needed] = &[
+    Needed {
+        program: "dpkg-shlibdeps",
+        what_for: "says which libraries a package needs",
+        debian: "dpkg-dev",
+        others: "dpkg-dev (dnf)",
+    },
+    Needed {
+        program: "strip",
+        what_for: "leaves out what only a debugger reads",
+        debian: "binutils",
+        others: "binutils (dnf, pacman, apk, zypper)",
+    },
+    Needed {
+        program: "xz",
+        what_for: "compresses packages",
+        debian: "xz-utils",
+        others: "xz (dnf, pacman, apk, zypper)",
+    },
+];
+
+/// What packages are tried with.
+const TRIALS: &[Needed] = &[
+    Needed {
+        program: "debootstrap",
+        what_for: "makes the Debian that they are tried in",
+        debian: "debootstrap",
+        others: "debootstrap (dnf, pacman, apk, zypper)",
+    },
+    Needed {
+        program: "lintian",
+        what_for: "checks a package for Debian",
+        debian: "lintian",
+        others: "lintian (dnf)",
+    },
+    Needed {
+        program: "rpm",
+        what_for: "looks into a package for rpm",
+        debian: "rpm",
+        others: "rpm (dnf, apk, zypper), rpm-tools (pacman)",
+    },
+];
+
 /// What a measurement compares with. Where one is not to be had it says so and goes on.
 const PEERS: &[Needed] = &[
     Needed {
@@ -144,6 +188,16 @@ pub(crate) fn machines() -> Result<()> {
 /// Find the service manager that some of them boot, or install it.
 pub(crate) fn service_manager() -> Result<()> {
     provide(SERVICE_MANAGER)
+}
+
+/// Find the programs that packages are made with, or install them.
+pub(crate) fn packaging() -> Result<()> {
+    provide(PACKAGING)
+}
+
+/// Find the programs that packages are tried with, or install them.
+pub(crate) fn trials() -> Result<()> {
+    provide(TRIALS)
 }
 
 /// Find the programs that are compared with ours, or install them.
