@@ -55,11 +55,11 @@ pub(crate) fn task(options: &Options) -> Result<()> {
     if options.test {
         packages::trials()?;
     }
-    let tcpstall = build::release()?;
     let release = Release {
         version: env!("CARGO_PKG_VERSION"),
         epoch: epoch()?,
     };
+    let tcpstall = build::release()?;
     let tree = tree::lay_out(&release, &tcpstall)?;
     let archive = archive(&release, &tree)?;
     let deb = deb::build(&release, deb::FIRST)?;
