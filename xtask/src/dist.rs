@@ -1,7 +1,7 @@
 //! `dist`: what others install: a package for Debian, one for rpm, and an archive for everybody else.
 //!
 //! All three hold the same tree ([`tree`]). What they need to know of it is metadata in `detector/Cargo.toml`.
-//! The same commit gives the same bytes: nothing in them tells when or where they were made.
+//! The same program gives the same packages, byte for byte: nothing in them tells when they were made.
 
 mod deb;
 mod debian;
