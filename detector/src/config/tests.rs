@@ -397,6 +397,8 @@ fn the_installed_file_changes_nothing_and_has_every_key() {
     let [rule] = std::mem::take(&mut config.upstreams)
         .try_into()
         .expect("one example");
+    let gates = std::mem::take(&mut config.gates);
+    assert_eq!(gates, ["provider-b"], "as without the line");
     // What is written there is what counts anyway.
     assert_eq!(config, Config::default());
     assert_eq!(rule.name, "provider-b");
