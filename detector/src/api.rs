@@ -14,7 +14,8 @@ mod incident;
 
 pub use self::incident::{Change, Incident, Mark, Point, StuckDestination, StuckProcess};
 use crate::model::{
-    Cause, Destination, Excluded, Gate, IfIndex, NetnsId, Phase, Scope, State, TcpState,
+    Cause, Destination, Excluded, Gate, HookOutcome, IfIndex, NetnsId, Occasion, Phase, Scope,
+    State, TcpState,
 };
 
 /// Version of the JSON.
@@ -157,6 +158,34 @@ pub struct Upstream {
     /// Until a closed gate opens, if nothing happens; `null` while its upstream is bad.
     #[serde(default)]
     pub gate_opens_seconds: Option<f64>,
+}
+
+/// What a hook is told, on its standard input.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Told {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Host name.
+    pub host: String,
+    /// When this was true.
+    pub observed_at: Timestamp,
+    /// Its name.
+    pub hook: String,
+    /// What it is told of.
+    pub on: Occasion,
+    /// What was so when it last ran: a state, or of a gate `open` or `closed`; `null` in the beginning.
+    pub previous: Option<String>,
+    /// What is so now.
+    pub upstream: Upstream,
+}
+
+/// `POST /v1/hooks`: how a hook has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ran {
+    /// Its name.
+    pub hook: String,
+    /// How.
+    pub outcome: HookOutcome,
 }
 
 /// What carries a tunnel.

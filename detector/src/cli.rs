@@ -9,6 +9,7 @@ mod daemon;
 mod doctor;
 mod explain;
 mod fleet;
+mod hooks;
 mod incidents;
 mod kill;
 mod output;
@@ -100,6 +101,7 @@ enum Command {
     Watch(watch::Args),
     Top(top::Args),
     Check(check::Args),
+    Hooks(hooks::Args),
     Fleet(fleet::Args),
     Record(record::Args),
     Replay(replay::Args),
@@ -143,6 +145,7 @@ pub fn run() -> ExitCode {
         Command::Watch(_) => watch::run(&cli.common),
         Command::Fleet(args) => fleet::run(&args, &cli.common),
         Command::Check(args) => check::run(&args, &cli.common),
+        Command::Hooks(args) => hooks::run(&args, &cli.common),
         Command::Record(args) => record::run(&args, &cli.common),
         Command::Replay(args) => replay::run(&args, &cli.common),
         Command::Doctor(_) => doctor::run(&cli.common),

@@ -23,6 +23,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) use value::hidden;
 pub use value::{duration, name as upstream_name, prefix};
 
+use crate::model::Occasion;
+
 /// Read when neither flag nor environment names a file; it need not exist.
 pub const DEFAULT_CONFIG: &str = "/etc/tcpstall/tcpstall.toml";
 /// The socket that the CLI talks to.
@@ -47,6 +49,8 @@ pub struct Config {
     pub upstreams: Vec<Rule>,
     /// Those of them that have a gate.
     pub gates: Vec<String>,
+    /// What is run when an upstream changes, by `tcpstall hooks`.
+    pub hooks: Vec<Hook>,
 }
 
 impl Default for Config {
@@ -58,6 +62,7 @@ impl Default for Config {
             detect: Detect::default(),
             upstreams: Vec::new(),
             gates: Vec::new(),
+            hooks: Vec::new(),
         }
     }
 }
@@ -105,6 +110,28 @@ pub struct Rule {
     pub netns: Option<u32>,
     /// Remote address, in one of these.
     pub destinations: Option<Vec<IpNet>>,
+}
+
+/// A program that is run when an upstream changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    /// Its name in logs and metrics.
+    pub name: String,
+    /// What it is told of.
+    pub on: Occasion,
+    /// Of which upstreams; of all when there are none.
+    pub upstreams: Vec<String>,
+    /// The program, by its absolute path, and its arguments, as they are: no shell reads them.
+    pub command: Vec<String>,
+    /// How long it may take.
+    pub timeout: Duration,
+}
+
+impl Hook {
+    /// Whether it is told of that upstream.
+    pub fn is_for(&self, upstream: &str) -> bool {
+        self.upstreams.is_empty() || self.upstreams.iter().any(|it| it == upstream)
+    }
 }
 
 /// What flags and environment say; they win over the file.

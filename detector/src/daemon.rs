@@ -24,7 +24,7 @@ use crate::{
         sweep::Cost,
         topology::{PATIENCE, Topology},
     },
-    serve::{self, Board, Facts, Kills, Published, Recordings, json, metrics::Metrics},
+    serve::{self, Board, Facts, Hooks, Kills, Published, Recordings, json, metrics::Metrics},
     state_dir, sys,
     time::Time,
 };
@@ -110,7 +110,10 @@ async fn start(config: Config, source: &Source, sensor: Sensor) -> anyhow::Resul
         metrics: Arc::new(Metrics::new()?),
         recordings: Recordings::new(host_name(), programs::release(), (&config).into()),
         kills: Kills::default(),
+        hooks: Hooks::default(),
     };
+    board.hooks.configure(&config);
+    board.metrics.hooks(&config);
     let mut daemon = Daemon {
         engine: Engine::new(settings(&config), clock::now()),
         budget: config.detect.sweep_budget,
@@ -376,6 +379,7 @@ impl Daemon {
             checks: self.checks.clone(),
             reload: Some(self.reload),
             gates: self.gates.judged(&snapshot),
+            hooks_are_run: self.board.hooks.are_run(now),
         };
         let published = Published { snapshot, facts };
         self.incidents.judged(&published, &self.board.metrics);
@@ -571,6 +575,8 @@ impl Daemon {
                 self.board.recordings.configure(now, (&config).into());
                 self.engine.configure(settings(&config), now);
                 self.gates.configure(&config.gates, now);
+                self.board.hooks.configure(&config);
+                self.board.metrics.hooks(&config);
                 self.config = config;
                 tracing::info!("configuration reloaded");
             }

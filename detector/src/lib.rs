@@ -12,6 +12,7 @@ pub mod daemon;
 pub mod engine;
 pub mod forecast;
 pub mod gate;
+pub mod hooks;
 pub mod incident;
 pub mod model;
 pub mod record;

@@ -20,7 +20,8 @@ mod words;
 
 pub use retries::{Retries, first_timeout};
 pub use words::{
-    Cause, Excluded, Fate, Gate, Outcome, Phase, Reachability, Scope, State, TcpState,
+    Cause, Excluded, Fate, Gate, HookOutcome, Occasion, Outcome, Phase, Reachability, Scope, State,
+    TcpState,
 };
 
 /// A network namespace, by its inode number.

@@ -7,6 +7,7 @@ mod bind;
 #[cfg(test)]
 pub(crate) mod example;
 mod filter;
+mod hooks;
 mod http;
 pub(crate) mod incidents;
 pub mod json;
@@ -28,6 +29,7 @@ use tokio::{
 pub use self::{
     bind::{Socket, bind_metrics, bind_socket},
     filter::Filter,
+    hooks::Hooks,
     incidents::{Incidents, Which},
     kills::Kills,
     recordings::Recordings,
@@ -62,6 +64,8 @@ pub struct Board {
     pub recordings: Recordings,
     /// Who is about to be reset.
     pub kills: Kills,
+    /// The hooks of the configuration, and whether somebody runs them.
+    pub hooks: Hooks,
 }
 
 /// A judgement and what goes with it.
@@ -108,6 +112,8 @@ pub struct Facts {
     pub reload: Option<(bool, Timestamp)>,
     /// What failover programs are told, by upstream.
     pub gates: BTreeMap<String, Shown>,
+    /// Whether somebody runs the hooks; `None` when there are none.
+    pub hooks_are_run: Option<bool>,
 }
 
 /// Who holds a connection.

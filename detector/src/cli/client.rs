@@ -60,6 +60,20 @@ pub(super) fn kill(socket: &Path, filter: &Filter) -> anyhow::Result<Vec<api::Ta
     fetch(ANSWER, socket, Method::POST, &format!("/v1/kill?{filter}"))
 }
 
+/// The judgement, for whoever runs hooks; one who only says what he would run does not count as such.
+pub(super) async fn hooks(socket: &Path, dry: bool) -> anyhow::Result<api::Status> {
+    let path = if dry { "/v1/status" } else { "/v1/hooks" };
+    let body = answer(ANSWER, socket, Method::GET, path).await?;
+    serde_json::from_slice(&body).with_context(|| not_understood(socket))
+}
+
+/// A hook has ended.
+pub(super) async fn ran(socket: &Path, ran: &api::Ran) -> anyhow::Result<()> {
+    let ran = serde_urlencoded::to_string(ran)?;
+    answer(ANSWER, socket, Method::POST, &format!("/v1/hooks?{ran}")).await?;
+    Ok(())
+}
+
 /// The incidents that `which` wants.
 pub(super) fn incidents(socket: &Path, which: &Which) -> anyhow::Result<Vec<api::Incident>> {
     get(
@@ -116,13 +130,19 @@ fn fetch<T: DeserializeOwned>(
     method: Method,
     path: &str,
 ) -> anyhow::Result<T> {
-    let body = runtime()?.block_on(async {
-        let read = read(socket, method, path);
-        timeout(limit, read)
-            .await
-            .map_err(|_| hung(socket, limit))?
-    })?;
+    let body = runtime()?.block_on(answer(limit, socket, method, path))?;
     serde_json::from_slice(&body).with_context(|| not_understood(socket))
+}
+
+async fn answer(
+    limit: Duration,
+    socket: &Path,
+    method: Method,
+    path: &str,
+) -> anyhow::Result<Bytes> {
+    timeout(limit, read(socket, method, path))
+        .await
+        .map_err(|_| hung(socket, limit))?
 }
 
 async fn read(socket: &Path, method: Method, path: &str) -> anyhow::Result<Bytes> {

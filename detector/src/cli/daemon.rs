@@ -118,7 +118,7 @@ fn level(text: &str) -> Result<String, String> {
 }
 
 /// Journald stamps lines itself; colours are for terminals.
-fn log_to_stderr(level: &str) -> anyhow::Result<()> {
+pub(super) fn log_to_stderr(level: &str) -> anyhow::Result<()> {
     tracing_log::LogTracer::init()?;
     let plain = std::env::var_os("NO_COLOR").is_some_and(|it| !it.is_empty());
     let log = tracing_subscriber::fmt()

@@ -57,10 +57,14 @@ pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
 pub(super) fn jsonl<T: Serialize>(rows: &[T]) -> anyhow::Result<()> {
     let mut text = String::new();
     for row in rows {
-        text.push_str(&plain(&serde_json::to_string(row)?));
-        text.push('\n');
+        text.push_str(&line(row)?);
     }
     print(&text)
+}
+
+/// One JSON value on a line of its own.
+pub(super) fn line(value: &impl Serialize) -> serde_json::Result<String> {
+    Ok(plain(&serde_json::to_string(value)?) + "\n")
 }
 
 /// The same JSON without anything that could steer a terminal or hide something: what stands for a

@@ -54,12 +54,14 @@ pub enum Problem {
     /// A key that must be there is not.
     #[error("is missing; add {0}")]
     MissingKey(&'static str),
-    /// Two upstreams have one name.
+    /// Two upstreams, or two hooks, have one name.
     #[error(
         "found {name:?}, which line {first_line} uses already; names must differ, so rename one \
-         of the two upstreams or merge them"
+         of the two {what} or merge them"
     )]
     DuplicateName {
+        /// What they are, such as "upstreams".
+        what: &'static str,
         /// The name.
         name: String,
         /// Where it was used first.

@@ -7,10 +7,11 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 use ipnet::IpNet;
 
 use super::{
-    Config, Detect, Error, Problem, Read, Rule,
+    Config, Detect, Error, Hook, Problem, Read, Rule,
     document::{Document, Section, Value},
     error, value,
 };
+use crate::model::Occasion;
 
 const TOP: &[&str] = &[
     "metrics_address",
@@ -18,6 +19,7 @@ const TOP: &[&str] = &[
     "state_dir",
     "detect",
     "upstream",
+    "hook",
 ];
 const DETECT: &[&str] = &["stall_after", "sweep_budget", "ignore"];
 const UPSTREAM: &[&str] = &[
@@ -34,9 +36,13 @@ const UPSTREAM: &[&str] = &[
 ];
 /// Those of them that say what belongs to an upstream.
 const MATCHERS: std::ops::Range<usize> = 1..9;
+const HOOK: &[&str] = &["name", "on", "upstreams", "command", "timeout"];
 
 const STALL_AFTER: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(500)..=Duration::from_mins(10);
+const TIMEOUT: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_mins(10);
+const USUAL_TIMEOUT: Duration = Duration::from_secs(30);
 const SWEEP_BUDGET: std::ops::RangeInclusive<f64> = 0.0001..=0.5;
 
 /// The configuration that `document` describes.
@@ -64,6 +70,9 @@ pub(super) fn config(document: &Document<'_>, read: Read<'_>) -> Result<Config, 
     }
     if let Some(value) = top.get("upstream") {
         (config.upstreams, config.gates) = upstreams(&value, document.path, read)?;
+    }
+    if let Some(value) = top.get("hook") {
+        config.hooks = hooks(&value, &config)?;
     }
     Ok(config)
 }
@@ -112,30 +121,162 @@ fn upstreams(
     read: Read<'_>,
 ) -> Result<(Vec<Rule>, Vec<String>), Error> {
     const EXPECTED: &str = "tables, each headed by [[upstream]]";
-    let mut seen: Vec<(String, usize)> = Vec::new();
+    let mut names = Names::new("upstreams");
     let mut rules = Vec::new();
     let mut gates = Vec::new();
     for item in value.list(EXPECTED)? {
         let section = item.section("upstream", EXPECTED, UPSTREAM)?;
-        let Some(name) = section.get("name") else {
-            let problem = Problem::MissingKey(r#"a name, such as name = "provider-b""#);
-            return Err(section.missing("name", item.line(), problem));
-        };
+        let name = needed(
+            &section,
+            &item,
+            "name",
+            r#"a name, such as name = "provider-b""#,
+        )?;
         let rule = upstream(&section, &name, file, read)?;
-        if let Some((_, first_line)) = seen.iter().find(|(seen, _)| *seen == rule.name) {
-            let first_line = *first_line;
-            return Err(name.error(Problem::DuplicateName {
-                name: rule.name,
-                first_line,
-            }));
-        }
-        seen.push((rule.name.clone(), name.line()));
+        names.add(&rule.name, &name)?;
         if has_gate(&section)? {
             gates.push(rule.name.clone());
         }
         rules.push(rule);
     }
     Ok((rules, gates))
+}
+
+/// The names of some tables, each of which must have its own.
+struct Names {
+    what: &'static str,
+    /// And their lines.
+    seen: Vec<(String, usize)>,
+}
+
+impl Names {
+    fn new(what: &'static str) -> Self {
+        let seen = Vec::new();
+        Self { what, seen }
+    }
+
+    fn add(&mut self, name: &str, value: &Value<'_>) -> Result<(), Error> {
+        if let Some((name, first_line)) = self.seen.iter().find(|(seen, _)| seen == name) {
+            return Err(value.error(Problem::DuplicateName {
+                what: self.what,
+                name: name.clone(),
+                first_line: *first_line,
+            }));
+        }
+        self.seen.push((name.to_owned(), value.line()));
+        Ok(())
+    }
+}
+
+/// A key that must be in a table.
+fn needed<'a>(
+    section: &Section<'a>,
+    table: &Value<'_>,
+    key: &'static str,
+    example: &'static str,
+) -> Result<Value<'a>, Error> {
+    section
+        .get(key)
+        .ok_or_else(|| section.missing(key, table.line(), Problem::MissingKey(example)))
+}
+
+fn hooks(value: &Value<'_>, config: &Config) -> Result<Vec<Hook>, Error> {
+    const EXPECTED: &str = "tables, each headed by [[hook]]";
+    let mut names = Names::new("hooks");
+    let mut hooks = Vec::new();
+    for item in value.list(EXPECTED)? {
+        let section = item.section("hook", EXPECTED, HOOK)?;
+        let name = needed(&section, &item, "name", r#"a name, such as name = "route""#)?;
+        let hook = hook(&section, &item, &name, config)?;
+        names.add(&hook.name, &name)?;
+        hooks.push(hook);
+    }
+    Ok(hooks)
+}
+
+fn hook(
+    section: &Section<'_>,
+    table: &Value<'_>,
+    name: &Value<'_>,
+    config: &Config,
+) -> Result<Hook, Error> {
+    let name = name.string(
+        "a name of 1 to 64 printable characters without \"/\", such as \"route\"",
+        value::name,
+    )?;
+    let on = needed(
+        section,
+        table,
+        "on",
+        r#"what it is told of: on = "gate" or on = "state""#,
+    )?;
+    let on = on.string(r#""gate" or "state""#, |text| text.parse().ok())?;
+    let command = needed(
+        section,
+        table,
+        "command",
+        r#"what is run, such as command = ["/etc/tcpstall/route"]"#,
+    )?;
+    let command = argv(&command)?;
+    let upstreams = match section.get("upstreams") {
+        Some(value) => told_of(&value, on, config)?,
+        None => Vec::new(),
+    };
+    let timeout = match section.get("timeout") {
+        Some(value) => {
+            let expected = format!("{} from 1s to 10m", value::A_DURATION);
+            let read = |text: &str| value::duration(text).filter(|it| TIMEOUT.contains(it));
+            value.string(&expected, read)?
+        }
+        None => USUAL_TIMEOUT,
+    };
+    Ok(Hook {
+        name,
+        on,
+        upstreams,
+        command,
+        timeout,
+    })
+}
+
+/// A program and its arguments.
+fn argv(value: &Value<'_>) -> Result<Vec<String>, Error> {
+    let expected = r#"a list of a program, by its absolute path, and its arguments, such as ["/bin/echo", "hello"]"#;
+    let whole = |text: &str| (!text.contains('\0')).then(|| text.to_owned());
+    let mut command = Vec::new();
+    for (index, item) in value.list(expected)?.iter().enumerate() {
+        command.push(match index {
+            0 => item.string(expected, |text| {
+                whole(text).filter(|it| Path::new(it).is_absolute())
+            })?,
+            _ => item.string("an argument without a zero byte", whole)?,
+        });
+    }
+    if command.is_empty() {
+        return value.read(expected, |_| None);
+    }
+    Ok(command)
+}
+
+/// The upstreams that a hook is told of: those of the file, and for gates those that have one.
+fn told_of(value: &Value<'_>, on: Occasion, config: &Config) -> Result<Vec<String>, Error> {
+    let expected = match on {
+        Occasion::State => "the name of an [[upstream]] of this file",
+        Occasion::Gate => "the name of an [[upstream]] of this file that has a gate",
+    };
+    let known = |name: &str| match on {
+        Occasion::State => config.upstreams.iter().any(|it| it.name == name),
+        Occasion::Gate => config.gates.iter().any(|it| it == name),
+    };
+    let list = value.list(r#"a list of names such as ["provider-b"]"#)?;
+    if list.is_empty() {
+        return value.read(
+            "a name at least, or no such key: then it is all of them",
+            |_| None,
+        );
+    }
+    let one = |item: &Value<'_>| item.string(expected, |text| known(text).then(|| text.to_owned()));
+    list.iter().map(one).collect()
 }
 
 fn has_gate(section: &Section<'_>) -> Result<bool, Error> {

@@ -67,9 +67,31 @@ fn every_key_is_understood() {
         name = "vpn"
         interface = "wg0"
         gate = false
+        [[hook]]
+        name = "route"
+        on = "gate"
+        upstreams = ["provider b"]
+        command = ["/etc/tcpstall/route", "-v"]
+        timeout = "1m"
+        [[hook]]
+        name = "mail"
+        on = "state"
+        command = ["/usr/local/bin/mail"]
         "#,
     )
     .expect("valid");
+    let [route, mail] = config.hooks.as_slice() else {
+        panic!("{:?}", config.hooks);
+    };
+    assert_eq!((route.name.as_str(), route.on), ("route", Occasion::Gate));
+    assert_eq!(route.command, ["/etc/tcpstall/route", "-v"]);
+    assert_eq!(route.timeout, Duration::from_mins(1));
+    assert!(route.is_for("provider b") && !route.is_for("vpn"));
+    assert_eq!(
+        (mail.on, mail.timeout),
+        (Occasion::State, Duration::from_secs(30))
+    );
+    assert!(mail.is_for("vpn"));
     assert_eq!(config.gates, ["provider b"]);
     assert_eq!(
         config.metrics_address,
@@ -130,7 +152,7 @@ fn what_is_wrong_is_said_with_line_and_key() {
         ),
         (
             "metrics = 1",
-            "F:1: metrics: unknown key; expected one of metrics_address, socket, state_dir, detect, upstream",
+            "F:1: metrics: unknown key; expected one of metrics_address, socket, state_dir, detect, upstream, hook",
         ),
         (
             "[[upstream]]\nname='a'\ngatway='192.0.2.1'",
@@ -223,6 +245,66 @@ fn what_is_wrong_is_said_with_line_and_key() {
         (
             "[[upstream]]\nname = 'a'\nmark = 1\n[[upstream]]\nname = 'a'\nmark = 2",
             "F:5: upstream.name: found \"a\", which line 2 uses already; names must differ, so rename one of the two upstreams or merge them",
+        ),
+        (
+            "hook = 1",
+            "F:1: hook: found 1, expected tables, each headed by [[hook]]",
+        ),
+        (
+            "[[hook]]\non = 'gate'\ncommand = ['/bin/true']",
+            "F:1: hook.name: is missing; add a name, such as name = \"route\"",
+        ),
+        (
+            "[[hook]]\nname = 'a/b'",
+            "F:2: hook.name: found 'a/b', expected a name of 1 to 64 printable characters without \"/\", such as \"route\"",
+        ),
+        (
+            "[[hook]]\nname = 'a'\ncommand = ['/bin/true']",
+            "F:1: hook.on: is missing; add what it is told of: on = \"gate\" or on = \"state\"",
+        ),
+        (
+            "[[hook]]\nname = 'a'\non = 'failing'",
+            "F:3: hook.on: found 'failing', expected \"gate\" or \"state\"",
+        ),
+        (
+            "[[hook]]\nname = 'a'\non = 'gate'",
+            "F:1: hook.command: is missing; add what is run, such as command = [\"/etc/tcpstall/route\"]",
+        ),
+        (
+            "[[hook]]\nname = 'a'\non = 'gate'\ncommand = '/bin/true'",
+            "F:4: hook.command: found '/bin/true', expected a list of a program, by its absolute path, and its arguments, such as [\"/bin/echo\", \"hello\"]",
+        ),
+        (
+            "[[hook]]\nname = 'a'\non = 'gate'\ncommand = []",
+            "F:4: hook.command: found [], expected a list of a program, by its absolute path, and its arguments, such as [\"/bin/echo\", \"hello\"]",
+        ),
+        (
+            "[[hook]]\nname = 'a'\non = 'gate'\ncommand = ['true']",
+            "F:4: hook.command: found 'true', expected a list of a program, by its absolute path, and its arguments, such as [\"/bin/echo\", \"hello\"]",
+        ),
+        (
+            "[[hook]]\nname = 'a'\non = 'gate'\ncommand = [\"/bin/true\", \"\\u0000\"]",
+            "F:4: hook.command: found \"\\u0000\", expected an argument without a zero byte",
+        ),
+        (
+            "[[hook]]\nname = 'a'\non = 'state'\ncommand = ['/bin/true']\ntimeout = '0s'",
+            "F:5: hook.timeout: found '0s', expected a span of time such as \"500ms\", \"3s\" or \"2m\" from 1s to 10m",
+        ),
+        (
+            "[[hook]]\nname = 'a'\non = 'state'\ncommand = ['/bin/true']\nupstreams = ['b']",
+            "F:5: hook.upstreams: found 'b', expected the name of an [[upstream]] of this file",
+        ),
+        (
+            "[[hook]]\nname = 'a'\non = 'state'\ncommand = ['/bin/true']\nupstreams = []",
+            "F:5: hook.upstreams: found [], expected a name at least, or no such key: then it is all of them",
+        ),
+        (
+            "[[upstream]]\nname = 'b'\nmark = 1\ngate = false\n[[hook]]\nname = 'a'\non = 'gate'\ncommand = ['/bin/true']\nupstreams = ['b']",
+            "F:9: hook.upstreams: found 'b', expected the name of an [[upstream]] of this file that has a gate",
+        ),
+        (
+            "[[hook]]\nname = 'a'\non = 'state'\ncommand = ['/bin/true']\n[[hook]]\nname = 'a'\non = 'gate'\ncommand = ['/bin/true']",
+            "F:6: hook.name: found \"a\", which line 2 uses already; names must differ, so rename one of the two hooks or merge them",
         ),
         (
             "[[upstream]]\nname = 'a'\ndestinations_file = 'c.prefixes'",
@@ -332,7 +414,7 @@ const INSTALLED: &str = include_str!("../../../packaging/tcpstall.toml");
 /// `tcpstall.toml(5)`.
 const PAGE: &str = include_str!("../../../packaging/man/tcpstall.toml.5");
 /// Where a table begins in the file and in the page.
-const TABLES: [&str; 2] = ["[detect]", "[[upstream]]"];
+const TABLES: [&str; 3] = ["[detect]", "[[upstream]]", "[[hook]]"];
 
 /// Every key, with the table that it belongs to.
 fn known_keys() -> BTreeSet<String> {
@@ -342,12 +424,14 @@ fn known_keys() -> BTreeSet<String> {
     };
     let detect = known("[detect]\nno-such-key = 1");
     let upstream = known("[[upstream]]\nno-such-key = 1");
+    let hook = known("[[hook]]\nno-such-key = 1");
     let top = known("no-such-key = 1")
         .iter()
         .filter(|key| !TABLES.iter().any(|it| it.contains(**key)));
     top.map(|key| (*key).to_owned())
         .chain(detect.iter().map(|key| format!("[detect] {key}")))
         .chain(upstream.iter().map(|key| format!("[[upstream]] {key}")))
+        .chain(hook.iter().map(|key| format!("[[hook]] {key}")))
         .collect()
 }
 
@@ -399,6 +483,11 @@ fn the_installed_file_changes_nothing_and_has_every_key() {
         .expect("one example");
     let gates = std::mem::take(&mut config.gates);
     assert_eq!(gates, ["provider-b"], "as without the line");
+    let hooks = std::mem::take(&mut config.hooks);
+    let [hook] = hooks.as_slice() else {
+        panic!("one example: {hooks:?}");
+    };
+    assert_eq!(hook.timeout, Duration::from_secs(30), "as without the line");
     // What is written there is what counts anyway.
     assert_eq!(config, Config::default());
     assert_eq!(rule.name, "provider-b");

@@ -112,6 +112,28 @@ words! {
 }
 
 words! {
+    /// What a hook is told of.
+    Occasion {
+        /// The upstream has another state.
+        State = "state",
+        /// Its gate has opened or closed.
+        Gate = "gate",
+    }
+}
+
+words! {
+    /// How a hook has ended.
+    HookOutcome {
+        /// With exit code 0.
+        Succeeded = "succeeded",
+        /// With another one, by a signal, or it could not be started.
+        Failed = "failed",
+        /// It took too long and was ended.
+        Timeout = "timeout",
+    }
+}
+
+words! {
     /// Why a connection was looked at and not held against its upstream.
     Excluded {
         /// Nothing outstanding for a while; the last word was the peer's.

@@ -10,15 +10,17 @@ mod incidents;
 
 pub(crate) use incidents::incidents;
 
-use super::{Board, Facts, Kills, Owner, Published, Recordings, Stakes, Supply, metrics::Metrics};
+use super::{
+    Board, Facts, Hooks, Kills, Owner, Published, Recordings, Stakes, Supply, metrics::Metrics,
+};
 use crate::{
     api,
-    config::Config,
+    config::{Config, Hook},
     gate::Shown,
     model::{
         Cause, Check, ConnectionId, Counts, Destination, Evidence, Excluded, Gate, IfIndex,
-        Interface, NetnsId, NextHop, Origin, Phase, Retries, Sample, Scope, Snapshot, Stall, State,
-        TcpState, Transition, Upstream,
+        Interface, NetnsId, NextHop, Occasion, Origin, Phase, Retries, Sample, Scope, Snapshot,
+        Stall, State, TcpState, Transition, Upstream,
     },
     time::Time,
 };
@@ -345,6 +347,7 @@ pub(crate) fn facts() -> Facts {
             ("provider-a".to_owned(), gate(Gate::Open)),
             ("provider-b".to_owned(), gate(Gate::Closed)),
         ]),
+        hooks_are_run: Some(true),
     }
 }
 
@@ -384,9 +387,30 @@ pub(crate) fn board() -> (Board, watch::Sender<Option<Arc<Published>>>) {
             metrics,
             recordings: recordings(),
             kills: Kills::default(),
+            hooks: hooks(),
         },
         sender,
     )
+}
+
+/// One that is told of gates.
+fn hooks() -> Hooks {
+    let hooks = Hooks::default();
+    hooks.configure(&Config {
+        hooks: vec![hook("route", Occasion::Gate)],
+        ..Config::default()
+    });
+    hooks
+}
+
+pub(crate) fn hook(name: &str, on: Occasion) -> Hook {
+    Hook {
+        name: name.to_owned(),
+        on,
+        upstreams: Vec::new(),
+        command: vec!["/bin/true".to_owned()],
+        timeout: Duration::from_secs(30),
+    }
 }
 
 pub(crate) fn recordings() -> Recordings {

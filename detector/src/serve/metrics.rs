@@ -21,7 +21,10 @@ use prometheus::{
 use super::Published;
 #[cfg(test)]
 use super::REVISION;
-use crate::model::{Cause, Outcome, Transition};
+use crate::{
+    config::Config,
+    model::{Cause, HookOutcome, Outcome, Transition},
+};
 
 /// Content type of the page.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -47,6 +50,7 @@ pub struct Metrics {
     incidents: IntCounterVec,
     sweep_duration: Histogram,
     events_lost: IntCounter,
+    hook_runs: IntCounterVec,
     upstreams: Mutex<BTreeSet<String>>,
 }
 
@@ -103,6 +107,11 @@ impl Metrics {
                  correctness.",
             )?,
         )?;
+        let hook_runs = counters(
+            "tcpstall_hook_runs_total",
+            "Hooks that have ended, by how.",
+            &["hook", "outcome"],
+        )?;
         let upstreams = Mutex::default();
         Ok(Self {
             registry,
@@ -112,6 +121,7 @@ impl Metrics {
             incidents,
             sweep_duration,
             events_lost,
+            hook_runs,
             upstreams,
         })
     }
@@ -163,6 +173,23 @@ impl Metrics {
     pub fn events_lost(&self, total: u64) {
         self.events_lost
             .inc_by(total.saturating_sub(self.events_lost.get()));
+    }
+
+    /// Counts a hook that has ended; its name is one of the configuration.
+    pub(super) fn hook(&self, hook: &str, outcome: HookOutcome) {
+        self.hook_runs
+            .with_label_values(&[&*gauges::label(hook), outcome.word()])
+            .inc();
+    }
+
+    /// Starts the counters of the hooks of the configuration.
+    pub fn hooks(&self, config: &Config) {
+        for hook in &config.hooks {
+            for outcome in HookOutcome::ALL {
+                self.hook_runs
+                    .with_label_values(&[&*gauges::label(&hook.name), outcome.word()]);
+            }
+        }
     }
 
     /// The page, in text format 0.0.4.

@@ -47,6 +47,7 @@ pub(super) fn socket(board: Board) -> Router {
         .route("/v1/events", get(events))
         .route("/v1/record", get(record))
         .route("/v1/kill", post(kill))
+        .route("/v1/hooks", get(hooks).post(hook_ended))
         .with_state(answers)
 }
 
@@ -217,13 +218,38 @@ fn may_kill(peer: Option<Peer>) -> Result<Peer, Refusal> {
     })
 }
 
+/// The judgement, for whoever runs hooks; that somebody does is worth knowing.
+async fn hooks(State(answers): State<Answers>) -> Result<Json<api::Status>, Refusal> {
+    let latest = answers.latest()?;
+    answers.board.hooks.asked(clock::now());
+    Ok(Json(json::status(&latest.snapshot, &latest.facts)))
+}
+
+/// How a hook has ended: it is counted.
+async fn hook_ended(
+    State(answers): State<Answers>,
+    ran: Result<Query<api::Ran>, QueryRejection>,
+) -> Result<StatusCode, Refusal> {
+    let Query(ran) =
+        ran.map_err(|rejection| Refusal(StatusCode::BAD_REQUEST, rejection.body_text()))?;
+    if !answers.board.hooks.names().contains(&ran.hook) {
+        let why = format!(
+            "no hook of the configuration is called {:?}; reload the daemon when it is new",
+            ran.hook.chars().take(64).collect::<String>()
+        );
+        return Err(Refusal(StatusCode::NOT_FOUND, why));
+    }
+    answers.board.metrics.hook(&ran.hook, ran.outcome);
+    Ok(StatusCode::NO_CONTENT)
+}
+
 async fn nothing_here(uri: Uri) -> Refusal {
     let path = uri.path().chars().take(100).collect::<String>();
     Refusal(
         StatusCode::NOT_FOUND,
         format!(
             "there is nothing at {path}; ask for /v1/status, /metrics, /-/healthy or /-/ready, or \
-             on the socket for /v1/stalls, /v1/incidents, /v1/events or /v1/record, or POST /v1/kill"
+             on the socket for /v1/stalls, /v1/incidents, /v1/events, /v1/record or /v1/hooks, or POST /v1/kill"
         ),
     )
 }

@@ -335,7 +335,15 @@ fn of_daemon(snapshot: &Snapshot, facts: &Facts) -> Vec<Gauge> {
         &["release"],
     );
     kernel.set([label(&facts.kernel)], 1.0);
-    vec![swept, features, reload, reloaded, kernel]
+    let mut runner = Gauge::new(
+        "tcpstall_hook_runner_up",
+        "1 while somebody runs the hooks of the configuration (`tcpstall hooks`), else 0.",
+        &[],
+    );
+    if let Some(up) = facts.hooks_are_run {
+        runner.set([], f64::from(u8::from(up)));
+    }
+    vec![swept, features, reload, reloaded, kernel, runner]
 }
 
 fn labels(upstream: &Upstream, next_hop: Option<NextHop>, snapshot: &Snapshot) -> Vec<String> {

@@ -1,7 +1,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{super::example, *};
-use crate::model::{ConnectionId, Outcome};
+use crate::model::{ConnectionId, Occasion, Outcome};
 
 const DOCS: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md"));
 
@@ -32,6 +32,11 @@ fn metrics() -> Metrics {
     metrics.sweep(Duration::from_millis(12));
     metrics.events_lost(3);
     metrics.events_lost(3);
+    metrics.hooks(&Config {
+        hooks: vec![example::hook("route", Occasion::Gate)],
+        ..Config::default()
+    });
+    metrics.hook("route", HookOutcome::Failed);
     metrics
 }
 
