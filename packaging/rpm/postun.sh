@@ -8,6 +8,6 @@ fi
 if [ -d /run/systemd/system ]; then
 	systemctl daemon-reload || :
 	if [ "$1" -ge 1 ]; then
-		systemctl try-restart tcpstall.service || :
+		systemctl try-restart tcpstall.service tcpstall-hooks.service || :
 	fi
 fi

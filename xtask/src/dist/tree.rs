@@ -21,6 +21,10 @@ const SHIPPED: &[(&str, &str)] = &[
         "usr/lib/systemd/system/tcpstall.service",
     ),
     (
+        "packaging/tcpstall-hooks.service",
+        "usr/lib/systemd/system/tcpstall-hooks.service",
+    ),
+    (
         "packaging/sysusers.conf",
         "usr/lib/sysusers.d/tcpstall.conf",
     ),
@@ -56,6 +60,14 @@ const SHIPPED: &[(&str, &str)] = &[
     // What the README and the alerts point to.
     ("docs/", "usr/share/doc/tcpstall/docs"),
     ("docs/runbooks/", "usr/share/doc/tcpstall/docs/runbooks"),
+    (
+        "packaging/hooks/route",
+        "usr/share/doc/tcpstall/examples/route",
+    ),
+    (
+        "packaging/hooks/bird",
+        "usr/share/doc/tcpstall/examples/bird",
+    ),
     // Compressed, as is usual.
     ("CHANGELOG.md", "usr/share/doc/tcpstall/changelog"),
     (

@@ -47,7 +47,10 @@ pub(super) fn of_the_rpm(tree: &Path, package: &Path) -> Result<()> {
     for (script, does) in [
         ("postinstall", "systemd-sysusers tcpstall.conf"),
         ("postinstall", "preset tcpstall.service"),
-        ("preuninstall", "disable --now tcpstall.service"),
+        (
+            "preuninstall",
+            "disable --now tcpstall-hooks.service tcpstall.service",
+        ),
         ("postuninstall", "try-restart tcpstall.service"),
     ] {
         let text = scripts.split(&format!("{script} scriptlet")).nth(1);
@@ -167,6 +170,8 @@ impl Debian {
                 "commands=$(tcpstall --help | sed '1,/^Commands:/d;/^$/,$d' | grep -c '^  [a-z]'); \
                  test \"$(ls /usr/share/man/man1/tcpstall* | wc -l)\" -eq $((commands + 1))",
                 "test -L /etc/systemd/system/multi-user.target.wants/tcpstall.service",
+                // Off until somebody wants it.
+                "test ! -e /etc/systemd/system/multi-user.target.wants/tcpstall-hooks.service",
                 "bash -n /usr/share/bash-completion/completions/tcpstall",
             ],
         )
@@ -176,6 +181,7 @@ impl Debian {
         self.run("sed --in-place 's/^#stall_after = .*/stall_after = \"5s\"/' /etc/tcpstall/tcpstall.toml")?;
         self.run("install --directory --owner=tcpstall --group=tcpstall /var/lib/tcpstall && echo '{}' > /var/lib/tcpstall/incidents.jsonl")?;
         self.run("echo 198.51.100.0/24 > /etc/tcpstall/provider-b.prefixes")?;
+        self.run("systemctl enable tcpstall-hooks.service")?;
         self.run("apt-get install --yes --quiet --no-install-recommends /trial/new.deb")?;
         self.holds(
             "after an upgrade",
@@ -184,6 +190,7 @@ impl Debian {
                 "grep '^stall_after = \"5s\"' /etc/tcpstall/tcpstall.toml",
                 "tcpstall daemon --check",
                 "test -L /etc/systemd/system/multi-user.target.wants/tcpstall.service",
+                "test -L /etc/systemd/system/multi-user.target.wants/tcpstall-hooks.service",
             ],
         )
     }
