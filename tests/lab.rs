@@ -4,6 +4,8 @@
 //! Read in this order: [`network`] (what stands), [`fault`] (what breaks), [`traffic`] (who talks),
 //! [`daemon`] (who watches), [`staged`] (a scenario file from beginning to end).
 
+#[path = "lab/bird.rs"]
+pub mod bird;
 #[path = "lab/client.rs"]
 mod client;
 #[path = "lab/container.rs"]

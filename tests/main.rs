@@ -19,12 +19,16 @@ mod distance;
 mod exclusions;
 #[path = "laboratory/explain.rs"]
 mod explain;
+#[path = "laboratory/failover.rs"]
+mod failover;
 #[path = "laboratory/families.rs"]
 mod families;
 #[path = "laboratory/faults.rs"]
 mod faults;
 #[path = "laboratory/gate.rs"]
 mod gate;
+#[path = "laboratory/hooks.rs"]
+mod hooks;
 #[path = "laboratory/host.rs"]
 mod host;
 #[path = "laboratory/incidents.rs"]

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    net::Ipv4Addr,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -11,29 +10,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use lab::{
-    Attachment, Container, Direction, Fault, Load, Options,
-    container::prepare,
-    daemon::{binary, run},
-    keepalived::{self, Keepalived},
-    status::Status,
-};
+use lab::{Direction, Fault, Load, Options, daemon::run, status::Status};
 use rustix::process::Signal;
 
-use crate::world::{SOON, START, World, all_quiet, in_full, it_works, skip};
+use crate::world::{SOON, START, World, all_quiet, it_works};
 
 /// The first hold.
-const HOLD: Duration = Duration::from_secs(60);
+pub(crate) const HOLD: Duration = Duration::from_secs(60);
 /// On top of that, until a sweep has come and was looked at.
-const LATE: Duration = Duration::from_secs(10);
-const A_MOMENT: Duration = Duration::from_secs(10);
-/// For how long an upstream that nobody uses any more is not forgotten to be failing.
-const REMEMBERED: Duration = Duration::from_secs(300);
+pub(crate) const LATE: Duration = Duration::from_secs(10);
+pub(crate) const A_MOMENT: Duration = Duration::from_secs(10);
 
 const NAMES: [&str; 3] = ["provider-a", "provider-b", "provider-c"];
 
 /// What the files say, one after the other: `1`, `0`, or `-` where there is none.
-fn gates(world: &World) -> String {
+pub(crate) fn gates(world: &World) -> String {
     let gate = |name: &str| match world.daemon().gate(name).as_deref() {
         Some("1\n") => '1',
         Some("0\n") => '0',
@@ -44,7 +35,7 @@ fn gates(world: &World) -> String {
 }
 
 #[track_caller]
-fn gates_become(world: &World, limit: Duration, expected: &str) {
+pub(crate) fn gates_become(world: &World, limit: Duration, expected: &str) {
     world.until(limit, &format!("the gates are {expected}"), |_| {
         gates(world) == expected
     });
@@ -271,152 +262,4 @@ fn what_is_not_the_upstreams_doing_closes_no_gate() {
     world.hold(2 * A_MOMENT, "one destination is dead", |_| {
         gates(&world) == "111"
     });
-}
-
-/// One of two hosts that share addresses: the first is held by a gate's file, the second by a script.
-fn configuration(interface: &str, priority: u8, addresses: &[Ipv4Addr; 2], gate: &str) -> String {
-    let tracked = [
-        "track_file {\nprovider-b\n}\n",
-        "track_script {\nprovider-b-script\n}\n",
-    ];
-    let mut text = format!("global_defs {{\nscript_user root\nenable_script_security\n}}\n{gate}");
-    for (number, (address, tracked)) in (51..).zip(addresses.iter().zip(tracked)) {
-        let tracked = if gate.is_empty() { "" } else { tracked };
-        text += &format!(
-            "vrrp_instance mail-{number} {{\nstate BACKUP\ninterface {interface}\n\
-             virtual_router_id {number}\npriority {priority}\nadvert_int 1\n\
-             virtual_ipaddress {{\n{address}/24\n}}\n{tracked}}}\n"
-        );
-    }
-    text
-}
-
-/// Where the addresses are: `h` on the host, `p` with its peer, `-` nowhere, `!` at both.
-fn holders(world: &World, peer: &Container, addresses: &[Ipv4Addr; 2]) -> String {
-    let of = |address: &Ipv4Addr| {
-        let host = it_works(keepalived::has(&world.lab.host, *address));
-        let other = it_works(keepalived::has(&peer.namespace, *address));
-        match (host, other) {
-            (true, false) => 'h',
-            (false, true) => 'p',
-            (false, false) => '-',
-            (true, true) => '!',
-        }
-    };
-    addresses.iter().map(of).collect()
-}
-
-#[test]
-fn keepalived_moves_an_address_away_from_a_bad_upstream_and_back_once() {
-    let Some(program) = keepalived::program() else {
-        return skip(
-            "keepalived (`cargo xtask test` fetches it)",
-            "TCPSTALL_LAB_REQUIRED",
-        );
-    };
-    let Some(mut world) = World::new(3) else {
-        return;
-    };
-    it_works(prepare(&world.lab, Attachment::Bridge));
-    let peer = it_works(Container::start(&world.lab, Attachment::Bridge, 2));
-    let [a, b, c, _] = peer.address.octets();
-    let addresses = [100, 101].map(|last| Ipv4Addr::new(a, b, c, last));
-    for upstream in 0..3 {
-        world.traffic(upstream, 0..20, Load::STEADY);
-    }
-    world.watch();
-    world.all_ok();
-
-    let socket = world.daemon().socket().display().to_string();
-    let folder = world.daemon().socket().with_file_name("gate");
-    // keepalived runs nothing from a folder that others may write to.
-    let safe = tempfile::tempdir().expect("a temporary folder");
-    let tcpstall = safe.path().join("tcpstall");
-    fs::copy(it_works(binary()), &tcpstall).expect("it can be copied");
-    let tcpstall = tcpstall.display();
-    let gate = format!(
-        "track_file provider-b {{\nfile \"{}\"\nweight 50\n}}\n\
-         vrrp_script provider-b-script {{\n\
-         script \"{tcpstall} check --gate provider-b --socket {socket}\"\n\
-         interval 2\nweight 50\n}}\n",
-        folder.join("provider-b").display()
-    );
-    let ours = configuration("bridge0", 100, &addresses, &gate);
-    let theirs = configuration("eth0", 120, &addresses, "");
-    let other = it_works(Keepalived::start(&program, &peer.namespace, &theirs));
-    let own = it_works(Keepalived::start(&program, &world.lab.host, &ours));
-    let become_ = |world: &World, limit: Duration, expected: &str| {
-        let end = Instant::now() + limit;
-        loop {
-            let now = holders(world, &peer, &addresses);
-            if now == expected {
-                return;
-            }
-            assert!(
-                Instant::now() < end,
-                "{now} and not {expected}\nthe host: {}\nits peer: {}",
-                own.log(),
-                other.log()
-            );
-            thread::sleep(Duration::from_millis(50));
-        }
-    };
-    become_(&world, 2 * A_MOMENT, "hh");
-
-    world.break_(1, Fault::Blackhole(Direction::Both));
-    gates_become(&world, SOON, "101");
-    become_(&world, A_MOMENT, "pp");
-    let (limit, expected) = if in_full() {
-        // Whoever came in through the addresses gives up, and comes in elsewhere: nothing is left to see.
-        world.hang_up_one(1);
-        (REMEMBERED + HOLD + 2 * LATE, &["failing", "idle"][..])
-    } else {
-        world.recovers(1);
-        (HOLD + 2 * LATE, &["ok"][..])
-    };
-    let mut seen = vec!["pp".to_owned()];
-    let mut states = vec![];
-    let left = Instant::now();
-    while seen.last().map(String::as_str) != Some("hh") {
-        let status = it_works(world.daemon().status());
-        let state = status.state_of("provider-b").to_owned();
-        if states.last() != Some(&state) {
-            states.push(state);
-        }
-        let now = holders(&world, &peer, &addresses);
-        if seen.last() != Some(&now) {
-            seen.push(now);
-        }
-        assert!(
-            left.elapsed() < limit,
-            "{seen:?} {states:?}\nthe host: {}\nits peer: {}\n{}",
-            own.log(),
-            other.log(),
-            world.daemon().log()
-        );
-        thread::sleep(Duration::from_millis(50));
-    }
-    assert!(left.elapsed() > HOLD - LATE, "{:?}", left.elapsed());
-    assert_eq!(states, expected, "{}", world.daemon().log());
-    // There and back, once: between the two an address may be nowhere or at both for a moment.
-    for place in 0..2 {
-        let mut moves: Vec<_> = seen.iter().filter_map(|it| it.chars().nth(place)).collect();
-        moves.retain(|it| "hp".contains(*it));
-        moves.dedup();
-        assert_eq!(moves, ['p', 'h'], "{seen:?}");
-    }
-
-    if in_full() {
-        world.repair(1);
-        world.traffic(1, 0..20, Load::STEADY);
-    }
-    world.until(START, "it is used and does well", |status| {
-        status.state_of("provider-b") == "ok"
-    });
-    let end = Instant::now() + A_MOMENT;
-    while Instant::now() < end {
-        assert_eq!(holders(&world, &peer, &addresses), "hh");
-        assert_eq!(gates(&world), "111");
-        thread::sleep(Duration::from_millis(100));
-    }
 }

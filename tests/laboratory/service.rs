@@ -19,6 +19,7 @@ use lab::{
 use crate::world::{RECOVERY, START, World, all_quiet, has_service_manager, it_works};
 
 const UNIT: &str = include_str!("../../packaging/tcpstall.service");
+const HOOKS: &str = include_str!("../../packaging/tcpstall-hooks.service");
 const UNITS: &str = "/etc/systemd/system";
 const SOCKET: &str = "/run/tcpstall/tcpstall.sock";
 /// In the place of two minutes.
@@ -107,7 +108,7 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         let _ = Command::new("systemctl")
-            .args(["stop", "tcpstall"])
+            .args(["stop", "tcpstall-hooks", "tcpstall"])
             .status();
     }
 }
@@ -280,4 +281,51 @@ fn one_that_hangs_or_is_killed_is_started_again_and_knows_what_went_on() {
         assert_eq!(service.incidents(), known, "the same one goes on");
     }
     assert_ne!(main(), before);
+}
+
+/// The daemon may do next to nothing, and what it is told of is done all the same.
+#[test]
+fn hooks_run_in_a_unit_of_their_own_and_may_do_what_root_may() {
+    let Some(service) = Service::start() else {
+        return;
+    };
+    let units = Path::new(UNITS);
+    let extra = units.join("tcpstall-hooks.service.d");
+    let write = |path: &Path, text: &str| it_works(fs::write(path, text).map_err(Into::into));
+    it_works(fs::create_dir_all(&extra).map_err(Into::into));
+    write(&units.join("tcpstall-hooks.service"), HOOKS);
+    let fence = format!(
+        "[Service]\nNetworkNamespacePath=/run/netns/{}\n",
+        service.world.lab.host.name()
+    );
+    write(&extra.join("laboratory.conf"), &fence);
+    let script = "ip link add $TCPSTALL_GATE type dummy && cat /proc/self/cgroup > /run/told";
+    let options = Options {
+        config: format!(
+            "[[hook]]\nname = \"link\"\non = \"gate\"\nupstreams = [\"provider-b\"]\n\
+             command = [\"/bin/sh\", \"-c\", {script:?}]\n"
+        ),
+        ..Options::default()
+    };
+    let config = daemon::config(&service.world.lab, &options);
+    write(Path::new("/etc/tcpstall/tcpstall.toml"), &config);
+    systemctl(&["daemon-reload"]);
+    systemctl(&["reload", "tcpstall"]);
+    systemctl(&["start", "tcpstall-hooks"]);
+    service.provider_b_is_blamed();
+    let host = &service.world.lab.host;
+    let end = Instant::now() + SOON;
+    for name in ["open", "closed"] {
+        while !it_works(host.output("ip", &["link", "show", name]))
+            .status
+            .success()
+        {
+            assert!(Instant::now() < end, "{name}: {}", shown());
+            thread::sleep(Duration::from_millis(200));
+        }
+    }
+    let told = fs::read_to_string("/run/told").unwrap_or_default();
+    assert!(told.contains("/tcpstall-hooks.service"), "{told}");
+    systemctl(&["reload", "tcpstall-hooks"]);
+    systemctl(&["stop", "tcpstall-hooks"]);
 }

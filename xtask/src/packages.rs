@@ -1,6 +1,7 @@
 //! Packages of the distribution: what is missing, and how to get it.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -170,6 +171,8 @@ const MONITORING: &[&[&str]] = &[
     &["amtool"],
     &["nagios4", "nagios"],
     &["keepalived"],
+    &["bird"],
+    &["birdcl"],
 ];
 /// Where Debian has them.
 const MONITORING_PACKAGES: &[&str] = &["prometheus", "prometheus-alertmanager", "nagios4-core"];
@@ -209,11 +212,11 @@ pub(crate) fn peers() {
     }
 }
 
-/// Of those that Debian has, the one that needs libraries which few machines have.
-const WITH_LIBRARIES: &str = "keepalived";
+/// Of those that Debian has, the ones that need libraries which few machines have.
+const WITH_LIBRARIES: &[&str] = &["keepalived", "bird2"];
 
-/// Find Prometheus, Alertmanager, Nagios and keepalived, or fetch them: the folder below which they are, when that is not the
-/// machine itself. They are unpacked and not installed, since a package would start a service.
+/// Find Prometheus, Alertmanager, Nagios, keepalived and BIRD, or fetch them: the folder below which they are, when
+/// that is not the machine itself. They are unpacked and not installed, since a package would start a service.
 pub(crate) fn monitoring() -> Result<Option<PathBuf>> {
     let is_missing = |names: &&[&str]| names.iter().all(|name| find(name).is_none());
     if !MONITORING.iter().any(is_missing) {
@@ -221,24 +224,29 @@ pub(crate) fn monitoring() -> Result<Option<PathBuf>> {
     }
     if !has_apt() {
         bail!(
-            "Prometheus, Alertmanager, Nagios or keepalived is missing, with which alerts, plugins \
-             and gates are tried: put `prometheus`, `promtool`, `alertmanager` and `amtool` \
-             (https://prometheus.io/download), `nagios` and `keepalived` into the PATH, then run \
-             this again"
+            "Prometheus, Alertmanager, Nagios, keepalived or BIRD is missing, with which alerts, \
+             plugins and gates are tried: put `prometheus`, `promtool`, `alertmanager` and `amtool` \
+             (https://prometheus.io/download), `nagios`, `keepalived`, `bird` and `birdcl` into the \
+             PATH, then run this again"
         );
     }
-    let folder = workspace::tool("monitoring", "2")?;
+    let folder = workspace::tool("monitoring", "3")?;
     if folder.is_dir() {
         return Ok(Some(folder));
     }
-    say("Prometheus, Alertmanager, Nagios and keepalived, unpacked and not installed");
+    say("Prometheus, Alertmanager, Nagios, keepalived and BIRD, unpacked and not installed");
     apt_update()?;
-    let part = workspace::tool("part-of-monitoring", "2")?;
+    let part = workspace::tool("part-of-monitoring", "3")?;
     // Of an attempt that was broken off.
     let _ = fs::remove_dir_all(&part);
-    let needed = missing_for(WITH_LIBRARIES)?;
-    let all = MONITORING_PACKAGES.iter().copied();
-    let all: Vec<_> = all.chain(needed.iter().map(String::as_str)).collect();
+    let mut all: BTreeSet<String> = MONITORING_PACKAGES
+        .iter()
+        .map(|it| (*it).to_owned())
+        .collect();
+    for package in WITH_LIBRARIES {
+        all.extend(missing_for(package)?);
+    }
+    let all: Vec<_> = all.iter().map(String::as_str).collect();
     download(&all, &part)?;
     fs::rename(&part, &folder).with_context(|| format!("{} cannot be made", folder.display()))?;
     Ok(Some(folder))

@@ -1,0 +1,327 @@
+//! Programs that are run when an upstream changes.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
+
+use lab::{
+    Daemon, Direction, Fault, Load, Options,
+    daemon::{config, run},
+    program::Program,
+};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::{
+    failover::run_hooks,
+    gate::A_MOMENT,
+    world::{SOON, START, World, it_works},
+};
+
+/// After a first failure.
+const AGAIN: Duration = Duration::from_secs(10);
+/// Whoever has not asked for that long runs no hooks.
+const ABSENT: Duration = Duration::from_secs(10);
+
+/// What hooks write, and what they are.
+struct Book {
+    folder: tempfile::TempDir,
+    options: Options,
+}
+
+impl Book {
+    /// With further hooks beside those that write: `route` is told of gates, `mail` of states.
+    fn new(further: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        // A line of what it was told, and the rest as it came.
+        let script = format!(
+            "#!/bin/sh\ncat > {}.$TCPSTALL_ON\nsleep 0.2\n\
+             echo \"$TCPSTALL_HOOK: $TCPSTALL_UPSTREAM $TCPSTALL_ON ${{TCPSTALL_PREVIOUS:-new}} \
+             $TCPSTALL_STATE $TCPSTALL_GATE $1\" >> {}\n",
+            path("told"),
+            path("book")
+        );
+        fs::write(path("write"), script).expect("it can be written");
+        fs::set_permissions(path("write"), fs::Permissions::from_mode(0o755)).expect("it is ours");
+        let write = path("write");
+        let config = format!(
+            "[[hook]]\nname = \"route\"\non = \"gate\"\ncommand = [{write:?}, \"$(reboot)\"]\n\
+             [[hook]]\nname = \"mail\"\non = \"state\"\ncommand = [{write:?}]\n{further}\n"
+        );
+        let options = Options {
+            config,
+            socket: Some(folder.path().join("tcpstall.sock")),
+            ..Options::default()
+        };
+        Self { folder, options }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Runs them.
+    fn run(&self, world: &World) -> Program {
+        let file = self.path("tcpstall.toml");
+        fs::write(&file, config(&world.lab, &self.options)).expect("it can be written");
+        run_hooks(
+            &world.lab,
+            &file,
+            &self.path("tcpstall.sock"),
+            self.path("log"),
+        )
+    }
+
+    /// What was written since the last time, in any order.
+    fn lines(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.path("book")).unwrap_or_default();
+        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    }
+
+    /// Waits until exactly this has been written, and has it forgotten.
+    #[track_caller]
+    fn holds(&self, limit: Duration, expected: &[&str], log: &Program) {
+        let end = Instant::now() + limit;
+        while self.lines() != expected {
+            let (lines, log) = (self.lines(), log.log());
+            assert!(
+                Instant::now() < end,
+                "{lines:#?} and not {expected:#?}\n{log}"
+            );
+            thread::sleep(Duration::from_millis(50));
+        }
+        let _ = fs::remove_file(self.path("book"));
+    }
+}
+
+/// How often a hook has ended in that way.
+fn ended(daemon: &Daemon, hook: &str, outcome: &str) -> f64 {
+    let series = format!("tcpstall_hook_runs_total{{hook=\"{hook}\",outcome=\"{outcome}\"}}");
+    it_works(daemon.metric(&series)).expect("it is there from the beginning")
+}
+
+#[track_caller]
+fn until(limit: Duration, what: &str, holds: impl Fn() -> bool) {
+    let end = Instant::now() + limit;
+    while !holds() {
+        assert!(Instant::now() < end, "{what}: not within {limit:?}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn runner_is_up(daemon: &Daemon) -> Option<f64> {
+    it_works(daemon.metric("tcpstall_hook_runner_up"))
+}
+
+#[test]
+fn hooks_are_told_what_changes_and_nothing_twice() {
+    let Some(mut world) = World::new(3) else {
+        return;
+    };
+    for upstream in 0..3 {
+        world.traffic(upstream, 0..20, Load::STEADY);
+    }
+    let book = Book::new("");
+    world.watch_with(&book.options);
+    world.all_ok();
+    assert_eq!(runner_is_up(world.daemon()), Some(0.0));
+    let runner = book.run(&world);
+    let beginning = [
+        "route: provider-a gate new ok open $(reboot)",
+        "route: provider-b gate new ok open $(reboot)",
+        "route: provider-c gate new ok open $(reboot)",
+    ];
+    book.holds(A_MOMENT, &beginning, &runner);
+    until(A_MOMENT, "it is known that hooks are run", || {
+        runner_is_up(world.daemon()) == Some(1.0)
+    });
+
+    world.break_(1, Fault::Blackhole(Direction::Both));
+    let news = [
+        "mail: provider-b state ok failing closed ",
+        "route: provider-b gate open failing closed $(reboot)",
+    ];
+    book.holds(SOON, &news, &runner);
+    let told = fs::read(book.path("told.gate")).expect("it was told more");
+    let told: Value = it_works(serde_json::from_slice(&told).map_err(Into::into));
+    assert_eq!(told["upstream"]["name"], "provider-b");
+    assert_eq!(told["upstream"]["gate"], "closed");
+    assert_eq!(
+        (&told["hook"], &told["previous"]),
+        (&"route".into(), &"open".into())
+    );
+
+    // Another daemon that sees the same has nothing new to tell.
+    let daemon = world.take_daemon();
+    it_works(daemon.signal(Signal::KILL));
+    until(A_MOMENT, "that nobody answers is said", || {
+        runner.log().contains("no tcpstall daemon answers")
+    });
+    world.watch_with(&book.options);
+    world.until(START, "it is blamed again", |status| {
+        status.state_of("provider-b") == "failing"
+    });
+    world.hold(A_MOMENT, "nothing is new", |_| book.lines().is_empty());
+
+    world.recovers(1);
+    // On the way there it may be degraded; each word follows on the one before.
+    let mail = |from: &str, to: &str| format!("mail: provider-b state {from} {to} closed ");
+    let end = Instant::now() + A_MOMENT;
+    let (straight, by_steps) = (
+        vec![mail("failing", "ok")],
+        vec![mail("degraded", "ok"), mail("failing", "degraded")],
+    );
+    while book.lines() != straight && book.lines() != by_steps {
+        assert!(Instant::now() < end, "{:?}\n{}", book.lines(), runner.log());
+        thread::sleep(Duration::from_millis(50));
+    }
+    let daemon = world.daemon();
+    until(A_MOMENT, "what has ended is counted", || {
+        ended(daemon, "mail", "succeeded") >= 1.0
+    });
+    for (hook, outcome) in [
+        ("mail", "failed"),
+        ("route", "failed"),
+        ("route", "timeout"),
+    ] {
+        assert!(ended(daemon, hook, outcome) < 1.0, "{hook} {outcome}");
+    }
+    let log = runner.log();
+    assert!(
+        log.contains("hook route for provider-b: gate closed, was open: runs"),
+        "{log}"
+    );
+    assert!(log.contains("the daemon answers again"), "{log}");
+    drop(runner);
+    until(2 * ABSENT, "it is known that nobody runs hooks", || {
+        runner_is_up(world.daemon()) == Some(0.0)
+    });
+}
+
+#[test]
+fn a_hook_that_hangs_or_fails_is_counted_and_holds_up_no_other_upstream() {
+    let Some(mut world) = World::new(3) else {
+        return;
+    };
+    for upstream in 0..3 {
+        world.traffic(upstream, 0..20, Load::STEADY);
+    }
+    let book = Book::new(
+        "[[hook]]\nname = \"hangs\"\non = \"gate\"\nupstreams = [\"provider-b\"]\n\
+         command = [\"/bin/sleep\", \"60\"]\ntimeout = \"1s\"\n\
+         [[hook]]\nname = \"fails\"\non = \"state\"\ncommand = [\"/bin/false\"]\n",
+    );
+    world.watch_with(&book.options);
+    world.all_ok();
+    let _runner = book.run(&world);
+    let daemon = world.daemon();
+    until(A_MOMENT, "what hangs is ended", || {
+        ended(daemon, "hangs", "timeout") >= 1.0
+    });
+    assert!(
+        ended(daemon, "route", "succeeded") >= 3.0,
+        "the others were not held up"
+    );
+    until(AGAIN + A_MOMENT, "a hook for gates is run again", || {
+        ended(daemon, "hangs", "timeout") >= 2.0
+    });
+    world.break_(0, Fault::Blackhole(Direction::Both));
+    until(SOON, "a hook for states has failed", || {
+        ended(daemon, "fails", "failed") >= 1.0
+    });
+    world.hold(AGAIN + A_MOMENT, "it is not run again", |_| {
+        ended(daemon, "fails", "failed") < 2.0
+    });
+    assert!(
+        ended(daemon, "mail", "succeeded") >= 1.0,
+        "others are told of it"
+    );
+}
+
+#[test]
+fn hooks_follow_the_configuration_and_a_dry_run_runs_none() {
+    let Some(mut world) = World::new(2) else {
+        return;
+    };
+    for upstream in 0..2 {
+        world.traffic(upstream, 0..20, Load::STEADY);
+    }
+    let book = Book::new("");
+    world.watch_with(&book.options);
+    world.all_ok();
+
+    let file = book.path("tcpstall.toml");
+    fs::write(&file, config(&world.lab, &book.options)).expect("it can be written");
+    let arguments = ["hooks", "--dry-run", "--config"].map(str::to_owned);
+    let mut arguments: Vec<_> = arguments.into();
+    arguments.push(file.display().to_string());
+    arguments.push("--socket".to_owned());
+    arguments.push(book.path("tcpstall.sock").display().to_string());
+    let binary = it_works(lab::daemon::binary());
+    let dry = Program::start(&world.lab.host, &binary, &arguments, book.path("dry"));
+    let dry = it_works(dry);
+    until(A_MOMENT, "it says what it would run", || {
+        dry.log().matches("would run").count() == 2
+    });
+    assert_eq!(
+        runner_is_up(world.daemon()),
+        Some(0.0),
+        "who runs none is no runner"
+    );
+    drop(dry);
+    assert_eq!(book.lines(), [""; 0]);
+
+    let runner = book.run(&world);
+    let beginning = [
+        "route: provider-a gate new ok open $(reboot)",
+        "route: provider-b gate new ok open $(reboot)",
+    ];
+    book.holds(A_MOMENT, &beginning, &runner);
+    let text = fs::read_to_string(&file).expect("it is there");
+    let hangup = || {
+        let pid = i32::try_from(runner.pid()).expect("small");
+        let pid = rustix::process::Pid::from_raw(pid).expect("not zero");
+        rustix::process::kill_process(pid, Signal::HUP).expect("it is ours");
+    };
+    // What is wrong changes nothing, and is said.
+    fs::write(&file, "[[hook]]\nname = 7\n").expect("it can be written");
+    hangup();
+    until(A_MOMENT, "what is wrong is said", || {
+        runner.log().contains("tcpstall.toml:2: hook.name: found 7")
+    });
+    // One that is new is told how it is, and no other.
+    fs::write(
+        &file,
+        text.replace("\"mail\"\non = \"state\"", "\"more\"\non = \"gate\""),
+    )
+    .expect("ours");
+    hangup();
+    let more = [
+        "more: provider-a gate new ok open ",
+        "more: provider-b gate new ok open ",
+    ];
+    book.holds(A_MOMENT, &more, &runner);
+    // The daemon has not been told of it: it counts what it knows.
+    until(A_MOMENT, "that it cannot be counted is said", || {
+        runner
+            .log()
+            .contains("no hook of the configuration is called \"more\"")
+    });
+
+    // Without any there is nothing to run.
+    fs::write(&file, "").expect("it can be written");
+    let none = it_works(run(
+        &world.lab.host,
+        &["hooks", "--config", &file.display().to_string()],
+    ));
+    assert_eq!(none.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&none.stderr).into_owned();
+    assert!(said.contains("has no [[hook]]"), "{said}");
+}
