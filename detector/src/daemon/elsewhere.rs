@@ -166,7 +166,7 @@ mod tests {
             elsewhere.look(now, BUDGET),
             "the first is always affordable"
         );
-        elsewhere.looked(Duration::from_millis(130));
+        elsewhere.looked(Duration::from_millis(30));
         assert!(!elsewhere.look(now.after(Duration::from_secs(30)), BUDGET));
         assert!(elsewhere.extra(now.after(CALL_EVERY)).is_zero());
         elsewhere.rumour = true;
