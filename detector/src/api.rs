@@ -173,7 +173,7 @@ pub struct Told {
     pub hook: String,
     /// What it is told of.
     pub on: Occasion,
-    /// What was so when it last ran: a state, or of a gate `open` or `closed`; `null` in the beginning.
+    /// What was so before: a state, or of a gate `open` or `closed`; `null` in the beginning.
     pub previous: Option<String>,
     /// What is so now.
     pub upstream: Upstream,

@@ -4,16 +4,18 @@
 //! so now: whatever happens in between is of no use to anybody.
 //!
 //! In order:
-//! 1. One hook at a time runs for an upstream, in the order of the configuration. Those of different upstreams
-//!    run side by side.
-//! 2. A hook is run when what it was told last is not so any more.
+//! 1. For an upstream one hook for gates and one for states runs at a time, in the order of the configuration: a
+//!    mail that hangs must not hold up a route. Those of different upstreams run side by side.
+//! 2. A hook is run when what it was told last is not so any more. A daemon that has just started calls everything
+//!    idle: that an upstream is ok counts after [`SURELY_OK`], and that it is idle after [`SETTLED`].
 //! 3. Of gates it is told once in the beginning, however they are: what it does must agree with them, and
 //!    nobody knows what was done before. Of states it is told in the beginning when they are bad.
 //! 4. A hook for gates that fails is run again, after [`FIRST`], later after twice that and so on up to
 //!    [`LONGEST`], until it succeeds or the gate changes: else traffic would stay where it must not. One for
 //!    states is not: it tells people, and twice would be once too often.
 //!
-//! **Invariant:** no two run for the same upstream at a time; a hook that does not fail is told nothing twice.
+//! **Invariant:** no two for gates, and no two for states, run for the same upstream at a time; a hook that does not
+//! fail is told nothing twice in a row.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,6 +24,7 @@ use std::{
 
 use crate::{
     config::Hook,
+    incident::{SETTLED, SURELY_OK},
     model::{Gate, Occasion, State},
     time::Time,
 };
@@ -40,6 +43,18 @@ pub struct Seen {
     pub state: State,
     /// Gate; `None` when it has none.
     pub gate: Option<Gate>,
+    /// For how long the daemon had been looking.
+    pub looked_for: Duration,
+}
+
+impl Seen {
+    fn is_settled(&self) -> bool {
+        match self.state {
+            State::Failing | State::Degraded => true,
+            State::Ok => self.looked_for >= SURELY_OK,
+            State::Idle => self.looked_for >= SETTLED,
+        }
+    }
 }
 
 /// What a hook is told.
@@ -62,7 +77,7 @@ impl Level {
 
     fn of(seen: &Seen, on: Occasion) -> Option<Self> {
         match on {
-            Occasion::State => Some(Self::State(seen.state)),
+            Occasion::State => seen.is_settled().then_some(Self::State(seen.state)),
             Occasion::Gate => seen.gate.map(Self::Gate),
         }
     }
@@ -85,7 +100,7 @@ pub struct Due {
     pub upstream: String,
     /// What it is told.
     pub level: Level,
-    /// What was so before; `None` when it was told nothing yet.
+    /// What was so before; `None` in the beginning.
     pub previous: Option<Level>,
 }
 
@@ -95,8 +110,8 @@ pub struct Plan {
     hooks: Vec<Hook>,
     /// By hook and upstream.
     told: BTreeMap<(String, String), Told>,
-    /// By upstream.
-    running: BTreeMap<String, Due>,
+    /// By upstream, and by what they are told of.
+    running: BTreeMap<(String, Occasion), Due>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,12 +150,15 @@ impl Plan {
     pub fn due(&mut self, now: Time, seen: &BTreeMap<String, Seen>) -> Vec<Due> {
         let mut all = Vec::new();
         for (upstream, seen) in seen {
-            if self.running.contains_key(upstream) {
-                continue;
-            }
-            if let Some(due) = self.first(now, upstream, seen) {
-                self.running.insert(upstream.clone(), due.clone());
-                all.push(due);
+            for on in [Occasion::Gate, Occasion::State] {
+                let place = (upstream.clone(), on);
+                if self.running.contains_key(&place) {
+                    continue;
+                }
+                if let Some(due) = self.first(now, upstream, seen, on) {
+                    self.running.insert(place, due.clone());
+                    all.push(due);
+                }
             }
         }
         if self.told.len() > REMEMBERED {
@@ -150,11 +168,10 @@ impl Plan {
         all
     }
 
-    fn first(&mut self, now: Time, upstream: &str, seen: &Seen) -> Option<Due> {
-        for hook in self.hooks.iter().filter(|it| it.is_for(upstream)) {
-            let Some(level) = Level::of(seen, hook.on) else {
-                continue;
-            };
+    fn first(&mut self, now: Time, upstream: &str, seen: &Seen, on: Occasion) -> Option<Due> {
+        let level = Level::of(seen, on)?;
+        let hooks = self.hooks.iter();
+        for hook in hooks.filter(|it| it.on == on && it.is_for(upstream)) {
             let key = (hook.name.clone(), upstream.to_owned());
             let previous = match self.told.get(&key) {
                 Some(told) if told.level != level => Some(told.level),
@@ -177,8 +194,13 @@ impl Plan {
     }
 
     /// What ran for that upstream has ended; after how long it is run again, if nothing changes.
-    pub fn ended(&mut self, now: Time, upstream: &str, succeeded: bool) -> Option<Duration> {
-        let due = self.running.remove(upstream)?;
+    pub fn ended(
+        &mut self,
+        now: Time,
+        (upstream, on): (&str, Occasion),
+        succeeded: bool,
+    ) -> Option<Duration> {
+        let due = self.running.remove(&(upstream.to_owned(), on))?;
         if !self.hooks.contains(&due.hook) {
             return None;
         }
@@ -186,7 +208,7 @@ impl Plan {
         let before = self.told.get(&key).filter(|it| it.level == due.level);
         let wait = before.and_then(|it| it.again).map(|it| it.wait);
         let wait = wait.map_or(FIRST, |it| LONGEST.min(it * 2));
-        let fails = !succeeded && due.hook.on == Occasion::Gate;
+        let fails = !succeeded && on == Occasion::Gate;
         let again = fails.then(|| Again {
             at: now.after(wait),
             wait,
@@ -212,4 +234,4 @@ impl Told {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -34,9 +34,9 @@ const RELAPSE: Duration = Duration::from_secs(60);
 /// What happened so long before it began belongs to it.
 const BEFORE: Duration = Duration::from_secs(60);
 /// After a start, an upstream that is `ok` for so long was repaired while nobody looked.
-const SURELY_OK: Duration = Duration::from_secs(5);
+pub const SURELY_OK: Duration = Duration::from_secs(5);
 /// After a start, the time for an upstream to be bad again before its incident is closed.
-const SETTLED: Duration = Duration::from_secs(60);
+pub const SETTLED: Duration = Duration::from_secs(60);
 /// Between two lines at least that only say that it lasts, and at most.
 const ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(300));
 /// Between two lines with evidence at least.

@@ -299,7 +299,7 @@ fn hooks_run_in_a_unit_of_their_own_and_may_do_what_root_may() {
         service.world.lab.host.name()
     );
     write(&extra.join("laboratory.conf"), &fence);
-    let script = "ip link add $TCPSTALL_GATE type dummy && cat /proc/self/cgroup > /run/told";
+    let script = "cat /proc/self/cgroup > /run/told; ip link add $TCPSTALL_GATE type dummy";
     let options = Options {
         config: format!(
             "[[hook]]\nname = \"link\"\non = \"gate\"\nupstreams = [\"provider-b\"]\n\

@@ -67,11 +67,12 @@ pub(super) async fn hooks(socket: &Path, dry: bool) -> anyhow::Result<api::Statu
     serde_json::from_slice(&body).with_context(|| not_understood(socket))
 }
 
-/// A hook has ended.
-pub(super) async fn ran(socket: &Path, ran: &api::Ran) -> anyhow::Result<()> {
-    let ran = serde_urlencoded::to_string(ran)?;
-    answer(ANSWER, socket, Method::POST, &format!("/v1/hooks?{ran}")).await?;
-    Ok(())
+/// A hook has ended; why that is not counted, if the daemon refuses.
+pub(super) async fn ran(socket: &Path, ran: &api::Ran) -> anyhow::Result<Option<String>> {
+    let path = format!("/v1/hooks?{}", serde_urlencoded::to_string(ran)?);
+    let asked = timeout(ANSWER, send(socket, Method::POST, &path)).await;
+    let response = asked.map_err(|_| hung(socket, ANSWER))??;
+    Ok(refusal(socket, response).await?.err())
 }
 
 /// The incidents that `which` wants.
@@ -158,26 +159,42 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 
 /// The answer, if it is a good one.
 async fn ask(socket: &Path, method: Method, path: &str) -> anyhow::Result<Response<Incoming>> {
+    let response = send(socket, method, path).await?;
+    match refusal(socket, response).await? {
+        Ok(response) => Ok(response),
+        Err(why) => bail!("the daemon at {} answers: {why}", socket.display()),
+    }
+}
+
+async fn send(socket: &Path, method: Method, path: &str) -> anyhow::Result<Response<Incoming>> {
     let stream = UnixStream::connect(socket)
         .await
         .map_err(|error| not_connected(socket, &error))?;
-    let response = request(stream, method, "tcpstall", path)
+    request(stream, method, "tcpstall", path)
         .await
-        .with_context(|| ended_early(socket))?;
-    if response.status().is_success() {
-        return Ok(response);
-    }
+        .with_context(|| ended_early(socket))
+}
+
+/// A good answer, or why there is none.
+async fn refusal(
+    socket: &Path,
+    response: Response<Incoming>,
+) -> anyhow::Result<Result<Response<Incoming>, String>> {
     let status = response.status();
+    if status.is_success() {
+        return Ok(Ok(response));
+    }
     let body = response
         .into_body()
         .collect()
         .await
         .with_context(|| ended_early(socket))?;
-    let why = match serde_json::from_slice::<api::Error>(&body.to_bytes()) {
-        Ok(error) => error.error,
-        Err(_) => status.to_string(),
-    };
-    bail!("the daemon at {} answers: {why}", socket.display())
+    Ok(Err(
+        match serde_json::from_slice::<api::Error>(&body.to_bytes()) {
+            Ok(error) => error.error,
+            Err(_) => status.to_string(),
+        },
+    ))
 }
 
 /// Sends a request without a body and gives the head of the answer.

@@ -5,7 +5,7 @@
 mod program;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -25,10 +25,13 @@ use crate::{
     clock,
     config::{Config, Hook, Overrides, Source},
     hooks::{Due, Level, Plan, Seen},
+    model::Occasion,
     serve::words::clean,
 };
 use program::{End, Program};
 
+/// Ends of hooks that are kept while no daemon answers.
+const UNCOUNTED: usize = 1000;
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -36,7 +39,8 @@ const EVERY: Duration = Duration::from_secs(1);
 ///
 /// What is run is in the configuration, a [[hook]] each; see tcpstall.toml(5). It asks the daemon once a second and
 /// runs a hook when what it is told of, the state of an upstream or its gate, is not as it was told last. For an
-/// upstream one hook runs at a time. A hook for gates is run once in the beginning, and again when it fails.
+/// upstream one hook for gates and one for states runs at a time. A hook for gates is run once in the beginning, and
+/// again when it fails.
 ///
 /// The daemon itself starts no programs: it has not the rights. This has those of whoever starts it; as a
 /// service it is tcpstall-hooks.service. SIGHUP reads the configuration again. When it is to end it waits for the
@@ -51,7 +55,7 @@ const EVERY: Duration = Duration::from_secs(1);
     TCPSTALL_UPSTREAM   name of the upstream\n  \
     TCPSTALL_STATE      ok, degraded, failing or idle\n  \
     TCPSTALL_GATE       open or closed; empty without a gate\n  \
-    TCPSTALL_PREVIOUS   the state, or the gate, that it was told before; empty in the beginning\n  \
+    TCPSTALL_PREVIOUS   the state, or the gate, before that; empty in the beginning\n  \
     TCPSTALL_CAUSE      why it is bad; empty when it is not\n  \
     TCPSTALL_SCOPE      upstream or common; empty when it is not bad\n  \
     TCPSTALL_INTERFACE  interface of the first next hop; empty when there is none\n  \
@@ -120,6 +124,7 @@ impl Stop {
 /// A hook that has ended.
 struct Ended {
     hook: String,
+    on: Occasion,
     upstream: String,
     end: End,
     took: Duration,
@@ -133,6 +138,8 @@ struct Runner {
     running: JoinSet<Ended>,
     /// Why the daemon cannot be asked, as it was said.
     complaint: Option<String>,
+    /// How hooks have ended, for the daemon to count.
+    uncounted: VecDeque<api::Ran>,
 }
 
 impl Runner {
@@ -144,6 +151,7 @@ impl Runner {
             plan: Plan::new(config.hooks),
             running: JoinSet::new(),
             complaint: None,
+            uncounted: VecDeque::new(),
         }
     }
 
@@ -190,6 +198,7 @@ impl Runner {
         if self.complaint.take().is_some() {
             tracing::info!("the daemon answers again");
         }
+        self.count().await;
         let seen = seen(&status);
         for due in self.plan.due(clock::now(), &seen) {
             let told = status.upstreams.iter().find(|it| it.name == due.upstream);
@@ -208,12 +217,12 @@ impl Runner {
     }
 
     fn start(&mut self, due: &Due, status: &Status, upstream: &api::Upstream) {
-        let hook = due.hook.name.clone();
+        let (hook, on) = (due.hook.name.clone(), due.hook.on);
         let what = occasion(due);
         if self.dry {
             let command = due.hook.command.join(" ");
             tracing::info!("{what}: would run {}", clean(&command));
-            self.plan.ended(clock::now(), &due.upstream, true);
+            self.plan.ended(clock::now(), (&due.upstream, on), true);
             return;
         }
         tracing::info!("{what}: runs");
@@ -224,6 +233,7 @@ impl Runner {
             let end = program::run(program).await;
             Ended {
                 hook,
+                on,
                 upstream,
                 end,
                 took: clock::now().since(begun),
@@ -234,13 +244,14 @@ impl Runner {
     async fn ended(&mut self, ended: Ended) {
         let Ended {
             hook,
+            on,
             upstream,
             end,
             took,
         } = ended;
         let outcome = end.outcome();
         let well = matches!(end, End::Exited(status) if status.success());
-        let again = self.plan.ended(clock::now(), &upstream, well);
+        let again = self.plan.ended(clock::now(), (&upstream, on), well);
         let who = format!("hook {} for {}", clean(&hook), clean(&upstream));
         match again {
             _ if well => tracing::info!("{who} {end} after {:.1} s", took.as_secs_f64()),
@@ -250,8 +261,23 @@ impl Runner {
             ),
             None => tracing::error!("{who} {end}; it is not run again for that"),
         }
-        if let Err(error) = client::ran(&self.socket, &api::Ran { hook, outcome }).await {
-            self.complain(&format!("{error:#}"));
+        self.uncounted.push_back(api::Ran { hook, outcome });
+        while self.uncounted.len() > UNCOUNTED {
+            self.uncounted.pop_front();
+        }
+        self.count().await;
+    }
+
+    /// Tells the daemon what has ended, now or when it answers again.
+    async fn count(&mut self) {
+        while let Some(ran) = self.uncounted.front() {
+            match client::ran(&self.socket, ran).await {
+                Ok(None) => {}
+                Ok(Some(refused)) => tracing::warn!("it is not counted: {refused}"),
+                // Whoever asks next will hear of it.
+                Err(_) => return,
+            }
+            self.uncounted.pop_front();
         }
     }
 
@@ -268,9 +294,15 @@ impl Runner {
 }
 
 fn seen(status: &Status) -> BTreeMap<String, Seen> {
+    let looked_for = status.observed_at.duration_since(status.daemon.started_at);
+    let looked_for = Duration::try_from(looked_for).unwrap_or_default();
     let one = |it: &api::Upstream| {
-        let (state, gate) = (it.state, it.gate);
-        (it.name.clone(), Seen { state, gate })
+        let seen = Seen {
+            state: it.state,
+            gate: it.gate,
+            looked_for,
+        };
+        (it.name.clone(), seen)
     };
     status.upstreams.iter().map(one).collect()
 }

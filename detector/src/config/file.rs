@@ -210,7 +210,7 @@ fn hook(
         "on",
         r#"what it is told of: on = "gate" or on = "state""#,
     )?;
-    let on = on.string(r#""gate" or "state""#, |text| text.parse().ok())?;
+    let on = told_of_what(&on, config)?;
     let command = needed(
         section,
         table,
@@ -237,6 +237,18 @@ fn hook(
         command,
         timeout,
     })
+}
+
+/// Of gates, if there is one.
+fn told_of_what(value: &Value<'_>, config: &Config) -> Result<Occasion, Error> {
+    let on = value.string(r#""gate" or "state""#, |text| text.parse().ok())?;
+    if on == Occasion::Gate && config.gates.is_empty() {
+        return value.read(
+            r#""state": no [[upstream]] of this file has a gate, so that there is none to be told of"#,
+            |_| None,
+        );
+    }
+    Ok(on)
 }
 
 /// A program and its arguments.

@@ -263,27 +263,31 @@ fn what_is_wrong_is_said_with_line_and_key() {
             "F:1: hook.on: is missing; add what it is told of: on = \"gate\" or on = \"state\"",
         ),
         (
+            "[[upstream]]\nname = 'b'\nmark = 1\ngate = false\n[[hook]]\nname = 'a'\non = 'gate'",
+            "F:7: hook.on: found 'gate', expected \"state\": no [[upstream]] of this file has a gate, so that there is none to be told of",
+        ),
+        (
             "[[hook]]\nname = 'a'\non = 'failing'",
             "F:3: hook.on: found 'failing', expected \"gate\" or \"state\"",
         ),
         (
-            "[[hook]]\nname = 'a'\non = 'gate'",
+            "[[hook]]\nname = 'a'\non = 'state'",
             "F:1: hook.command: is missing; add what is run, such as command = [\"/etc/tcpstall/route\"]",
         ),
         (
-            "[[hook]]\nname = 'a'\non = 'gate'\ncommand = '/bin/true'",
+            "[[hook]]\nname = 'a'\non = 'state'\ncommand = '/bin/true'",
             "F:4: hook.command: found '/bin/true', expected a list of a program, by its absolute path, and its arguments, such as [\"/bin/echo\", \"hello\"]",
         ),
         (
-            "[[hook]]\nname = 'a'\non = 'gate'\ncommand = []",
+            "[[hook]]\nname = 'a'\non = 'state'\ncommand = []",
             "F:4: hook.command: found [], expected a list of a program, by its absolute path, and its arguments, such as [\"/bin/echo\", \"hello\"]",
         ),
         (
-            "[[hook]]\nname = 'a'\non = 'gate'\ncommand = ['true']",
+            "[[hook]]\nname = 'a'\non = 'state'\ncommand = ['true']",
             "F:4: hook.command: found 'true', expected a list of a program, by its absolute path, and its arguments, such as [\"/bin/echo\", \"hello\"]",
         ),
         (
-            "[[hook]]\nname = 'a'\non = 'gate'\ncommand = [\"/bin/true\", \"\\u0000\"]",
+            "[[hook]]\nname = 'a'\non = 'state'\ncommand = [\"/bin/true\", \"\\u0000\"]",
             "F:4: hook.command: found \"\\u0000\", expected an argument without a zero byte",
         ),
         (
@@ -299,11 +303,11 @@ fn what_is_wrong_is_said_with_line_and_key() {
             "F:5: hook.upstreams: found [], expected a name at least, or no such key: then it is all of them",
         ),
         (
-            "[[upstream]]\nname = 'b'\nmark = 1\ngate = false\n[[hook]]\nname = 'a'\non = 'gate'\ncommand = ['/bin/true']\nupstreams = ['b']",
-            "F:9: hook.upstreams: found 'b', expected the name of an [[upstream]] of this file that has a gate",
+            "[[upstream]]\nname = 'b'\nmark = 1\ngate = false\n[[upstream]]\nname = 'c'\nmark = 2\n[[hook]]\nname = 'a'\non = 'gate'\ncommand = ['/bin/true']\nupstreams = ['b']",
+            "F:12: hook.upstreams: found 'b', expected the name of an [[upstream]] of this file that has a gate",
         ),
         (
-            "[[hook]]\nname = 'a'\non = 'state'\ncommand = ['/bin/true']\n[[hook]]\nname = 'a'\non = 'gate'\ncommand = ['/bin/true']",
+            "[[hook]]\nname = 'a'\non = 'state'\ncommand = ['/bin/true']\n[[hook]]\nname = 'a'\non = 'state'\ncommand = ['/bin/true']",
             "F:6: hook.name: found \"a\", which line 2 uses already; names must differ, so rename one of the two hooks or merge them",
         ),
         (

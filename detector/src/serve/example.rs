@@ -15,8 +15,9 @@ use super::{
 };
 use crate::{
     api,
-    config::{Config, Hook},
+    config::Config,
     gate::Shown,
+    hooks::tests::hook,
     model::{
         Cause, Check, ConnectionId, Counts, Destination, Evidence, Excluded, Gate, IfIndex,
         Interface, NetnsId, NextHop, Occasion, Origin, Phase, Retries, Sample, Scope, Snapshot,
@@ -401,16 +402,6 @@ fn hooks() -> Hooks {
         ..Config::default()
     });
     hooks
-}
-
-pub(crate) fn hook(name: &str, on: Occasion) -> Hook {
-    Hook {
-        name: name.to_owned(),
-        on,
-        upstreams: Vec::new(),
-        command: vec!["/bin/true".to_owned()],
-        timeout: Duration::from_secs(30),
-    }
 }
 
 pub(crate) fn recordings() -> Recordings {

@@ -56,7 +56,7 @@ impl Hooks {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{model::Occasion, serve::example};
+    use crate::{hooks::tests::hook, model::Occasion};
 
     #[test]
     fn whoever_has_not_asked_lately_runs_no_hooks() {
@@ -65,7 +65,7 @@ mod tests {
         hooks.asked(at(1));
         assert_eq!(hooks.are_run(at(1)), None);
         hooks.configure(&Config {
-            hooks: vec![example::hook("route", Occasion::Gate)],
+            hooks: vec![hook("route", Occasion::Gate)],
             ..Config::default()
         });
         assert_eq!(hooks.are_run(at(10)), Some(true));

@@ -8,17 +8,20 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tokio::{
     io::AsyncWriteExt,
     process::{Child, Command},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use crate::model::HookOutcome;
 
 /// Between the word that it should end and its end by force.
 const GRACE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 5 });
+
+/// From look to look.
+const TICK: Duration = Duration::from_millis(20);
 
 /// What is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,8 +87,10 @@ pub(super) async fn run(program: Program) -> End {
     let started = Command::new(path)
         .args(arguments)
         .envs(program.variables)
+        // Its words to the manager would be taken for ours.
+        .env_remove("NOTIFY_SOCKET")
         .stdin(Stdio::piped())
-        // What it starts ends with it, and Ctrl-C is not meant for it.
+        // What it starts is ended with it, and Ctrl-C is not meant for it.
         .process_group(0)
         .spawn();
     let mut child = match started {
@@ -98,8 +103,14 @@ pub(super) async fn run(program: Program) -> End {
             // Whoever does not want to know need not read.
             let _ = input.write_all(program.input.as_bytes()).await;
         }
+        std::future::pending().await
     };
-    let ended = async { tokio::join!(tell, child.0.wait()).1 };
+    let ended = async {
+        tokio::select! {
+            () = tell => std::future::pending().await,
+            status = child.0.wait() => status,
+        }
+    };
     match timeout(program.limit, ended).await {
         Ok(Ok(status)) => End::Exited(status),
         // There is nothing that a parent could not know of its child.
@@ -115,19 +126,41 @@ pub(super) async fn run(program: Program) -> End {
 struct Group(Child);
 
 impl Group {
+    /// First a word, then force, to all of them. Until then nobody waits for the child, so that its number stays
+    /// that of the group.
     async fn end(&mut self) {
         self.signal(Signal::TERM);
-        if timeout(GRACE, self.0.wait()).await.is_err() {
-            self.signal(Signal::KILL);
-            // It cannot be refused.
-            let _ = self.0.wait().await;
-        }
+        let ended = async {
+            while !self.has_ended() {
+                sleep(TICK).await;
+            }
+        };
+        // Those who are still there when the child has ended have had their word, too.
+        let _ = timeout(GRACE, ended).await;
+        self.signal(Signal::KILL);
+        // It cannot be refused.
+        let _ = self.0.wait().await;
     }
 
-    /// Only while the child has not been waited for: after that its number may be another one's.
-    fn signal(&self, signal: Signal) {
+    fn has_ended(&self) -> bool {
+        let Some(child) = self.pid() else {
+            return true;
+        };
+        let looked = waitid(
+            WaitId::Pid(child),
+            WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT,
+        );
+        !matches!(looked, Ok(None))
+    }
+
+    /// `None` once it has been waited for: after that its number may be another one's.
+    fn pid(&self) -> Option<Pid> {
         let number = self.0.id().and_then(|it| i32::try_from(it).ok());
-        if let Some(group) = number.and_then(Pid::from_raw) {
+        number.and_then(Pid::from_raw)
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = self.pid() {
             // It may have ended by itself.
             let _ = kill_process_group(group, signal);
         }
@@ -224,17 +257,19 @@ mod tests {
     async fn what_takes_too_long_is_ended_with_all_that_it_has_started() {
         let folder = tempfile::tempdir().expect("a folder");
         let pids = folder.path().join("pids");
-        for ignore in ["", "trap '' TERM; "] {
-            let script = format!(
-                "{ignore}sleep 60 & echo $! > {0}; wait; sleep 60",
-                pids.display()
-            );
+        for script in [
+            "sleep 60 & echo $! > PIDS; wait; sleep 60",
+            "trap '' TERM; sleep 60 & echo $! > PIDS; wait; sleep 60",
+            // One that ends at a word, of a child that does not.
+            "(trap '' TERM; sleep 60) & echo $! > PIDS; wait",
+        ] {
+            let script = script.replace("PIDS", &pids.display().to_string());
             let mut program = shell(&script);
-            program.limit = Duration::from_millis(500);
+            program.limit = Duration::from_secs(3);
             let begun = clock::now();
             let (outcome, words) = outcome(program).await;
             assert_eq!(outcome, HookOutcome::Timeout);
-            assert_eq!(words, "was ended: it took longer than 0.5 s");
+            assert_eq!(words, "was ended: it took longer than 3 s");
             assert!(clock::now().since(begun) < Duration::from_secs(20));
             let pid = fs::read_to_string(&pids).expect("it has begun");
             assert!(gone(pid.trim()).await, "{pid} still runs");
@@ -246,7 +281,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let pids = folder.path().join("pids");
         let script = format!("echo $$ > {}; exec sleep 60", pids.display());
-        let waited = timeout(Duration::from_secs(1), run(shell(&script))).await;
+        let waited = timeout(Duration::from_secs(3), run(shell(&script))).await;
         assert!(waited.is_err());
         let pid = fs::read_to_string(&pids).expect("it has begun");
         // Its parent is this test, which is told of its end by the runtime.

@@ -1,6 +1,7 @@
 use super::*;
 use crate::{
     config,
+    hooks::tests::hook,
     model::{Gate, Occasion, State},
     serve::{example, json},
 };
@@ -11,7 +12,7 @@ fn status() -> Status {
 
 fn due(on: Occasion, level: Level, previous: Option<Level>) -> Due {
     Due {
-        hook: example::hook("route", on),
+        hook: hook("route", on),
         upstream: "provider-b".to_owned(),
         level,
         previous,

@@ -70,6 +70,7 @@ async fn what_names_peers_is_not_served_over_tcp() {
         "/v1/events",
         "/v1/record",
         "/v1/kill",
+        "/v1/hooks",
         "/etc/passwd",
     ] {
         let answer = get(address, path).await;
@@ -88,6 +89,9 @@ async fn nothing_can_be_changed_over_tcp() {
     let said = answer(address, request).await;
     assert!(said.starts_with("HTTP/1.1 405 "), "{said}");
     let request = b"POST /v1/kill?upstream=provider-b HTTP/1.1\r\nhost: x\r\n\r\n";
+    let said = answer(address, request).await;
+    assert!(said.starts_with("HTTP/1.1 404 "), "{said}");
+    let request = b"POST /v1/hooks?hook=route&outcome=failed HTTP/1.1\r\nhost: x\r\n\r\n";
     let said = answer(address, request).await;
     assert!(said.starts_with("HTTP/1.1 404 "), "{said}");
 }

@@ -1,7 +1,10 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{super::example, *};
-use crate::model::{ConnectionId, Occasion, Outcome};
+use crate::{
+    hooks::tests::hook,
+    model::{ConnectionId, Occasion, Outcome},
+};
 
 const DOCS: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/metrics.md"));
 
@@ -33,7 +36,7 @@ fn metrics() -> Metrics {
     metrics.events_lost(3);
     metrics.events_lost(3);
     metrics.hooks(&Config {
-        hooks: vec![example::hook("route", Occasion::Gate)],
+        hooks: vec![hook("route", Occasion::Gate)],
         ..Config::default()
     });
     metrics.hook("route", HookOutcome::Failed);

@@ -25,11 +25,17 @@ fn only_root_may_reset() {
 
 /// What the socket answers to the first line of a request, and what is reset then.
 async fn answer(request: &str) -> (String, Vec<ConnectionId>) {
+    let (said, board) = asked(request).await;
+    (said, board.kills.take())
+}
+
+/// The same, and what has become of the board.
+async fn asked(request: &str) -> (String, Board) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("t.sock");
     let listener = bind_socket(&path).unwrap();
     let (board, _kept) = example::board();
-    let kills = board.kills.clone();
+    let kept = board.clone();
     let asked = async {
         let mut stream = UnixStream::connect(&path).await.unwrap();
         let text = format!("{request} HTTP/1.1\r\nhost: x\r\n\r\n");
@@ -40,7 +46,7 @@ async fn answer(request: &str) -> (String, Vec<ConnectionId>) {
     };
     tokio::select! {
         () = http::serve(&listener, socket(board), http::Limits::SOCKET) => unreachable!(),
-        said = asked => (said, kills.take()),
+        said = asked => (said, kept),
     }
 }
 
@@ -82,5 +88,41 @@ async fn nothing_is_reset_by_mistake() {
         let (said, noted) = answer(request).await;
         assert!(said.starts_with(&format!("HTTP/1.1 {code} ")), "{said}");
         assert!(noted.is_empty(), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_runs_hooks_is_known_by_what_he_asks_and_no_other_is() {
+    for (request, runs) in [("GET /v1/hooks", true), ("GET /v1/status", false)] {
+        let (said, board) = asked(request).await;
+        assert!(said.starts_with("HTTP/1.1 200 "), "{said}");
+        assert_eq!(board.hooks.are_run(clock::now()), Some(runs), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn how_hooks_of_the_configuration_have_ended_is_counted() {
+    let count = |board: &Board| {
+        let page = board.metrics.page(None).unwrap();
+        let series = r#"tcpstall_hook_runs_total{hook="route",outcome="failed"} 1"#;
+        page.lines().any(|line| line == series)
+    };
+    let (said, board) = asked("POST /v1/hooks?hook=route&outcome=failed").await;
+    assert!(said.starts_with("HTTP/1.1 204 "), "{said}");
+    assert!(count(&board));
+    for (request, code, why) in [
+        (
+            "hook=none&outcome=failed",
+            404,
+            "no hook of the configuration is called",
+        ),
+        ("hook=route&outcome=burnt", 400, "burnt"),
+        ("hook=route", 400, "outcome"),
+        ("", 400, "hook"),
+    ] {
+        let (said, board) = asked(&format!("POST /v1/hooks?{request}")).await;
+        assert!(said.starts_with(&format!("HTTP/1.1 {code} ")), "{said}");
+        assert!(said.contains(why), "{said}");
+        assert!(!count(&board), "{request}");
     }
 }
