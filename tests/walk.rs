@@ -127,7 +127,9 @@ impl Day<'_> {
              Prometheus and Alertmanager beside. Where an answer is shortened there is a line `[…]`.",
         );
         let release = self.host.read("uname -r")?;
-        let system = self.host.read("sed -n 's/^PRETTY_NAME=//p' /etc/os-release")?;
+        let system = self
+            .host
+            .read("sed -n 's/^PRETTY_NAME=//p' /etc/os-release")?;
         self.told.say(&format!(
             "{} on Linux {}, tcpstall {}.",
             system.trim().trim_matches('"'),
@@ -177,9 +179,14 @@ impl Day<'_> {
         ));
         lines.push("END".to_owned());
         self.type_inside(&lines.join("\n"))?;
-        self.type_inside("install -m 755 /usr/share/doc/tcpstall/examples/route /etc/tcpstall/route")?;
+        self.type_inside(
+            "install -m 755 /usr/share/doc/tcpstall/examples/route /etc/tcpstall/route",
+        )?;
         let checked = self.type_inside("tcpstall daemon --check")?;
-        ensure!(checked.contains("is valid"), "the configuration is refused: {checked}");
+        ensure!(
+            checked.contains("is valid"),
+            "the configuration is refused: {checked}"
+        );
         Ok(())
     }
 
@@ -189,7 +196,10 @@ impl Day<'_> {
     }
 
     fn work_begins(&mut self) -> Result<Vec<Traffic>> {
-        let (other, own) = (self.lab.upstreams[0].gateway, self.lab.upstreams[CULPRIT].gateway);
+        let (other, own) = (
+            self.lab.upstreams[0].gateway,
+            self.lab.upstreams[CULPRIT].gateway,
+        );
         let prefix = self.prefix();
         self.lab.host.ip(&format!(
             "route add {prefix} via {other} metric 200\nroute add {prefix} via {own} metric 100\n\
@@ -212,7 +222,12 @@ impl Day<'_> {
         );
         let daemon = self.host.start("tcpstall.service")?;
         self.until(SOON, "every upstream is ok", |status| {
-            status.upstreams.iter().filter(|it| it.state == "ok").count() == 3
+            status
+                .upstreams
+                .iter()
+                .filter(|it| it.state == "ok")
+                .count()
+                == 3
         })?;
         let hooks = self.host.start("tcpstall-hooks.service")?;
         signal::sleep(Duration::from_secs(3))?;
@@ -227,8 +242,13 @@ impl Day<'_> {
     fn same_rules(&self) -> Result<()> {
         for name in ["tcpstall.rules.yml", "alertmanager.yml", "scrape.yml"] {
             let ours = fs::read(shipped().join(name))?;
-            let installed = self.host.path(&format!("/usr/share/tcpstall/prometheus/{name}"));
-            ensure!(fs::read(installed)? == ours, "the package has another {name}");
+            let installed = self
+                .host
+                .path(&format!("/usr/share/tcpstall/prometheus/{name}"));
+            ensure!(
+                fs::read(installed)? == ours,
+                "the package has another {name}"
+            );
         }
         Ok(())
     }
@@ -237,12 +257,15 @@ impl Day<'_> {
         // All that came before is of no interest any more.
         signal::sleep(Duration::from_secs(6))?;
         monitoring.messages();
-        self.told.heading(&format!("A router of {} goes wrong", self.name));
+        self.told
+            .heading(&format!("A router of {} goes wrong", self.name));
         self.told.say(
             "It goes on answering pings and routing protocols, and forwards nothing any more. Nobody is told by it. What is \
              established stays established.",
         );
-        let broken = self.lab.break_(CULPRIT, Fault::Blackhole(Direction::Both))?;
+        let broken = self
+            .lab
+            .break_(CULPRIT, Fault::Blackhole(Direction::Both))?;
         self.told.fault_at(broken);
         let message = monitoring.told(PAGER, "TcpstallUpstreamFailing", "firing")?;
         let took = message.at - broken;
@@ -260,7 +283,10 @@ impl Day<'_> {
         self.type_inside("tcpstall status")?;
         let name = self.name;
         let said = self.type_inside(&format!("tcpstall explain {name}"))?;
-        ensure!(said.contains("blackhole"), "explain does not name the cause: {said}");
+        ensure!(
+            said.contains("blackhole"),
+            "explain does not name the cause: {said}"
+        );
         Ok(())
     }
 
@@ -298,7 +324,11 @@ impl Day<'_> {
         let counters = &traffic[CULPRIT].counters;
         let begun = Instant::now();
         while counters.hanging() > 0 {
-            ensure!(begun.elapsed() < SOON, "{} connections still hang", counters.hanging());
+            ensure!(
+                begun.elapsed() < SOON,
+                "{} connections still hang",
+                counters.hanging()
+            );
             signal::sleep(POLL)?;
         }
         self.told.say(&format!(
@@ -329,7 +359,9 @@ impl Day<'_> {
         let prefix = self.prefix();
         self.type_inside(&format!("ip route show {prefix}"))?;
         let name = self.name;
-        self.until(SOON, "it is used and does well", |status| status.state_of(name) == "ok")?;
+        self.until(SOON, "it is used and does well", |status| {
+            status.state_of(name) == "ok"
+        })?;
         self.type_inside("tcpstall status")?;
         Ok(())
     }
@@ -377,7 +409,10 @@ impl Day<'_> {
             if status.as_ref().is_ok_and(&holds) {
                 return Ok(());
             }
-            ensure!(Instant::now() < end, "{what}: not within {limit:?}: {status:?}");
+            ensure!(
+                Instant::now() < end,
+                "{what}: not within {limit:?}: {status:?}"
+            );
             signal::sleep(POLL)?;
         }
     }
@@ -405,9 +440,19 @@ impl Day<'_> {
 fn words_of(message: &Message, status: &str) -> Result<String> {
     let alerts = message.alerts("TcpstallUpstreamFailing", status);
     let alert = alerts.first().context("a message without an alert")?;
-    let of = |name: &str| alert["annotations"][name].as_str().unwrap_or_default().to_owned();
+    let of = |name: &str| {
+        alert["annotations"][name]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
     Ok(match status {
-        "firing" => format!("**{}**\n\n{}\n\n{}", of("summary"), of("description"), of("runbook")),
+        "firing" => format!(
+            "**{}**\n\n{}\n\n{}",
+            of("summary"),
+            of("description"),
+            of("runbook")
+        ),
         _ => format!("**RESOLVED: {}**", of("summary")),
     })
 }

@@ -56,7 +56,10 @@ impl Host {
     /// What comes back for a line, with the network of this machine.
     pub(crate) fn read(&self, line: &str) -> Result<String> {
         let mut command = Command::new("unshare");
-        let output = command.args(self.arguments(line)).stdin(Stdio::null()).output()?;
+        let output = command
+            .args(self.arguments(line))
+            .stdin(Stdio::null())
+            .output()?;
         answer(line, &output)
     }
 
@@ -69,7 +72,15 @@ impl Host {
 
     fn arguments(&self, line: &str) -> Vec<String> {
         let folder = self.folder.display().to_string();
-        let before = ["--mount", "--uts", "--propagation", "private", "sh", "-c", ENTER];
+        let before = [
+            "--mount",
+            "--uts",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            ENTER,
+        ];
         let before = before.map(str::to_owned).into_iter();
         before.chain([folder, line.to_owned()]).collect()
     }
@@ -103,9 +114,14 @@ impl Host {
             other => bail!("{unit} has only one of User and AmbientCapabilities: {other:?}"),
         };
         // However this walk ends, so does it.
-        let line = format!("exec setpriv --pdeathsig TERM {rights} {program}");
+        let line = format!("exec setpriv --pdeathsig TERM {rights} -- {program}");
         let log = self.short.path().join(format!("{unit}.log"));
-        let program = Program::start(&self.inside, Path::new("unshare"), &self.arguments(&line), log)?;
+        let program = Program::start(
+            &self.inside,
+            Path::new("unshare"),
+            &self.arguments(&line),
+            log,
+        )?;
         let mut service = Service { program };
         if unit == "tcpstall.service" {
             let socket = self.path("/run/tcpstall/tcpstall.sock");

@@ -32,7 +32,9 @@ impl Transcript {
     }
 
     pub(crate) fn heading(&mut self, words: &str) {
-        let time = self.fault.map(|at| format!(", {} s in", at.elapsed().as_secs()));
+        let time = self
+            .fault
+            .map(|at| format!(", {} s in", at.elapsed().as_secs()));
         let words = format!("{words}{}", time.unwrap_or_default());
         println!("\n{HEADING}{words}{HEADING:#}");
         self.page += &format!("\n## {words}\n");
@@ -88,7 +90,9 @@ impl Transcript {
             }
             cut = !shown(line);
         }
-        let answer = block.strip_prefix(&format!("{PROMPT}{line}\n")).unwrap_or_default();
+        let answer = block
+            .strip_prefix(&format!("{PROMPT}{line}\n"))
+            .unwrap_or_default();
         println!("{}", answer.trim_end());
         self.page += &format!("\n```console\n{}\n```\n", block.trim_end());
     }
@@ -108,7 +112,10 @@ mod tests {
         let mut told = Transcript::new("A day");
         told.typed("ls", "a\nb\nc\nd\n", &|line| line == "c");
         told.say(&"word ".repeat(60));
-        assert!(told.page().contains("```console\nmx1# ls\n[…]\nc\n[…]\n```\n"));
+        assert!(
+            told.page()
+                .contains("```console\nmx1# ls\n[…]\nc\n[…]\n```\n")
+        );
         assert!(told.page().lines().all(|line| line.len() <= 116));
     }
 }

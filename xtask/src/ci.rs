@@ -5,12 +5,12 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 
-use crate::{bench, check, command::say, dist, fuzz, test, vm};
+use crate::{bench, check, command::say, dist, fuzz, test, vm, walk};
 
 /// How much to run.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Also the packages, the laboratory's long tests, and other kernels in virtual machines: an hour
+    /// Also the packages, the walk, the laboratory's long tests, and other kernels in virtual machines: an hour
     #[arg(long)]
     all: bool,
 }
@@ -23,6 +23,7 @@ pub(crate) fn task(options: &Options) -> Result<()> {
     step("fuzz", || fuzz::task(&fuzz::Options::default()))?;
     if options.all {
         step("dist", || dist::task(&dist::Options::tried()))?;
+        step("walk", || walk::task(&walk::Options::default()))?;
         step("test-vm", || vm::task(&vm::Options::required()))?;
     }
     say("ci: passed");

@@ -20,6 +20,8 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
+pub(crate) use debian::Debian;
+
 use crate::{
     build,
     command::{command, say},
@@ -55,12 +57,8 @@ pub(crate) fn task(options: &Options) -> Result<()> {
     if options.test {
         packages::trials()?;
     }
-    let release = Release {
-        version: env!("CARGO_PKG_VERSION"),
-        epoch: epoch()?,
-    };
-    let tcpstall = build::release()?;
-    let tree = tree::lay_out(&release, &tcpstall)?;
+    let release = Release::now()?;
+    let tree = tree::lay_out(&release, &build::release()?)?;
     let archive = archive(&release, &tree)?;
     let deb = deb::build(&release, deb::FIRST)?;
     let rpm = rpm::build(&release)?;
@@ -77,6 +75,23 @@ pub(crate) fn task(options: &Options) -> Result<()> {
         say(&format!("made {}", made.display()));
     }
     Ok(())
+}
+
+impl Release {
+    fn now() -> Result<Self> {
+        Ok(Self {
+            version: env!("CARGO_PKG_VERSION"),
+            epoch: epoch()?,
+        })
+    }
+}
+
+/// Make the package for Debian alone; where it is.
+pub(crate) fn for_debian() -> Result<PathBuf> {
+    packages::packaging()?;
+    let release = Release::now()?;
+    tree::lay_out(&release, &build::release()?)?;
+    deb::build(&release, deb::FIRST)
 }
 
 /// Where everything is made. Always the same place: `detector/Cargo.toml` looks there.

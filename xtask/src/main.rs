@@ -23,6 +23,7 @@ mod test;
 mod tool;
 mod toolchain;
 mod vm;
+mod walk;
 mod workspace;
 
 use std::process::ExitCode;
@@ -60,6 +61,8 @@ enum Task {
     Ci(ci::Options),
     /// Build, then make packages for Debian and for rpm, and an archive
     Dist(dist::Options),
+    /// Make a package, and walk through a bad day with it: installed, alerted, released, purged (as root)
+    Walk(walk::Options),
     /// Build, then measure (as root)
     #[command(subcommand)]
     Bench(bench::Subject),
@@ -87,6 +90,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Check => check::task(),
         Task::Ci(options) => ci::task(&options),
         Task::Dist(options) => dist::task(&options),
+        Task::Walk(options) => walk::task(&options),
         Task::Bench(subject) => bench::task(&subject),
     }
 }

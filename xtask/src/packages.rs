@@ -119,14 +119,16 @@ const PACKAGING: &[Needed] = &[
     },
 ];
 
-/// What packages are tried with.
+/// What a Debian is made with, for packages to be tried in.
+const DEBIAN: &[Needed] = &[Needed {
+    program: "debootstrap",
+    what_for: "makes the Debian that packages are tried in",
+    debian: "debootstrap",
+    others: "debootstrap (dnf, pacman, apk, zypper)",
+}];
+
+/// What packages are inspected with.
 const TRIALS: &[Needed] = &[
-    Needed {
-        program: "debootstrap",
-        what_for: "makes the Debian that they are tried in",
-        debian: "debootstrap",
-        others: "debootstrap (dnf, pacman, apk, zypper)",
-    },
     Needed {
         program: "lintian",
         what_for: "checks a package for Debian",
@@ -198,8 +200,14 @@ pub(crate) fn packaging() -> Result<()> {
     provide(PACKAGING)
 }
 
+/// Find the program that makes a Debian, or install it.
+pub(crate) fn debian() -> Result<()> {
+    provide(DEBIAN)
+}
+
 /// Find the programs that packages are tried with, or install them.
 pub(crate) fn trials() -> Result<()> {
+    provide(DEBIAN)?;
     provide(TRIALS)
 }
 

@@ -33,13 +33,13 @@ const THEIRS: &[&str] = &[
 ];
 
 /// A Debian of its own, below a folder.
-pub(super) struct Debian {
+pub(crate) struct Debian {
     folder: PathBuf,
 }
 
 impl Debian {
     /// As small as it gets, from an archive that is made once.
-    pub(super) fn make() -> Result<Self> {
+    pub(crate) fn make() -> Result<Self> {
         let archive = workspace::tool("debian", SUITE)?.with_extension("tar");
         let debian = Self {
             folder: folder().join("debian"),
@@ -87,6 +87,11 @@ impl Debian {
         Ok(debian)
     }
 
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.folder
+    }
+
     fn vanish(&self) -> Result<()> {
         if self.folder.exists() {
             as_root(
@@ -120,7 +125,7 @@ impl Debian {
         )
     }
 
-    pub(super) fn run(&self, line: &str) -> Result<()> {
+    pub(crate) fn run(&self, line: &str) -> Result<()> {
         self.line(line)?
             .run()
             .with_context(|| format!("in the Debian that was made: {line}"))
@@ -133,7 +138,7 @@ impl Debian {
     }
 
     /// Lay packages at hand, and fetch the lists of others.
-    pub(super) fn take_in(&self, packages: &[(&Path, &str)]) -> Result<()> {
+    pub(crate) fn take_in(&self, packages: &[(&Path, &str)]) -> Result<()> {
         as_root(command("mkdir").arg(self.folder.join("trial")))?.run()?;
         for (package, name) in packages {
             as_root(
