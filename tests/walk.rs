@@ -144,7 +144,7 @@ impl Day<'_> {
         let begun = Instant::now();
         let ours = |line: &str| line.contains("tcpstall") && !line.starts_with("Get:");
         self.type_and_show(
-            &format!("apt-get install --yes --quiet --no-install-recommends {package}"),
+            &format!("apt-get install --yes --quiet --no-install-recommends iproute2 {package}"),
             &ours,
         )?;
         let took = begun.elapsed().as_secs();
@@ -294,7 +294,10 @@ impl Day<'_> {
         self.told.heading("Telling the provider");
         let name = self.name;
         let said = self.type_inside(&format!("tcpstall ticket {name}"))?;
-        ensure!(said.contains("UTC"), "the ticket does not say when: {said}");
+        ensure!(
+            said.contains("\nSince 20"),
+            "the ticket does not say since when: {said}"
+        );
         Ok(())
     }
 
