@@ -155,6 +155,8 @@ fn hooks_are_told_what_changes_and_nothing_twice() {
         runner_is_up(world.daemon()) == Some(1.0)
     });
 
+    // That an upstream is ok counts when the daemon has looked for a while.
+    thread::sleep(Duration::from_secs(6));
     world.break_(1, Fault::Blackhole(Direction::Both));
     // On the way there it may be degraded.
     let route = "route: provider-b gate open failing closed $(reboot)";

@@ -19,7 +19,7 @@ pub(super) fn speaks_for(
     points.extend(destinations(upstream));
     points.extend(connections(upstream));
     points.extend(sizes(&upstream.evidence));
-    points.extend(lost(&upstream.evidence));
+    points.extend(losses(&upstream.evidence));
     points.extend(receiving(&upstream.evidence));
     points.extend(leg(&upstream.evidence));
     points.extend(counterfactual(upstream));
@@ -132,6 +132,12 @@ pub(super) fn lost(evidence: &api::Evidence) -> Option<String> {
     } else {
         "not a single segment was lost lately".to_owned()
     })
+}
+
+/// The same where something is wrong: what hangs counts when it gets through, so that none is no news there.
+pub(super) fn losses(evidence: &api::Evidence) -> Option<String> {
+    evidence.lost.filter(|share| *share > 0.0)?;
+    lost(evidence)
 }
 
 /// How long an outage is taken for a pause.

@@ -236,6 +236,26 @@ fn an_upstream_is_explained() {
     )));
 }
 
+/// What hangs is counted as lost when it gets through at last: of a black hole nothing is.
+#[test]
+fn where_all_hangs_nobody_is_told_that_nothing_was_lost() {
+    let mut status = status();
+    let explained = |status: &api::Status| {
+        plain(&explain_upstream(
+            &status.upstreams[0],
+            status,
+            &stalls(),
+            WIDTH,
+        ))
+    };
+    for (lost, told) in [(0.0, false), (0.3, true)] {
+        status.upstreams[0].evidence.lost = Some(lost);
+        let text = explained(&status);
+        assert!(!text.contains("not a single segment"), "{text}");
+        assert_eq!(text.contains("were lost lately"), told, "{text}");
+    }
+}
+
 #[test]
 fn an_upstream_that_is_fine_is_explained() {
     let status = status();

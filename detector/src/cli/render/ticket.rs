@@ -62,7 +62,7 @@ pub(in crate::cli) fn ticket(
     let mut pattern = Vec::new();
     pattern.extend(evidence::sizes(&upstream.evidence));
     pattern.extend(packets(&upstream.evidence, stalls));
-    pattern.extend(evidence::lost(&upstream.evidence));
+    pattern.extend(evidence::losses(&upstream.evidence));
     pattern.extend(evidence::reports(stalls));
     page.section("What gets through", &pattern);
     page.section("How far it reaches", &reach(upstream, incident));
