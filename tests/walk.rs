@@ -83,7 +83,7 @@ fn walk(arguments: &Arguments) -> Result<()> {
     day.prologue()?;
     day.it_is_installed(&arguments.package)?;
     day.it_is_told_of_the_upstreams()?;
-    let traffic = day.work_begins()?;
+    let mut traffic = day.work_begins()?;
     let mut services = day.it_is_started()?;
     let monitoring = Monitoring::start(&tools, &lab.host, &["127.0.0.1:19293".to_owned()], 5)?;
     day.same_rules()?;
@@ -92,7 +92,7 @@ fn walk(arguments: &Arguments) -> Result<()> {
     day.the_ticket()?;
     day.new_connections_are_elsewhere(&services)?;
     day.what_is_stuck_is_released(&traffic)?;
-    day.it_is_repaired(&monitoring)?;
+    day.it_is_repaired(&monitoring, &mut traffic)?;
     day.looking_back()?;
     // The manager would do this before the package goes.
     while let Some(service) = services.pop() {
@@ -343,7 +343,11 @@ impl Day<'_> {
         Ok(())
     }
 
-    fn it_is_repaired(&mut self, monitoring: &Monitoring) -> Result<()> {
+    fn it_is_repaired(
+        &mut self,
+        monitoring: &Monitoring,
+        traffic: &mut Vec<Traffic>,
+    ) -> Result<()> {
         self.told.heading("It is repaired");
         self.lab.repair(CULPRIT)?;
         self.told.say(&format!(
@@ -361,6 +365,9 @@ impl Day<'_> {
         }
         let prefix = self.prefix();
         self.type_inside(&format!("ip route show {prefix}"))?;
+        self.told
+            .say("New connections leave through it again, and say that it does well:");
+        traffic.push(self.lab.traffic(CULPRIT, 0..20, Load::STEADY)?);
         let name = self.name;
         self.until(SOON, "it is used and does well", |status| {
             status.state_of(name) == "ok"
