@@ -324,20 +324,24 @@ impl Day<'_> {
         let name = self.name;
         self.type_inside(&format!("tcpstall kill --upstream {name} --limit 5"))?;
         self.type_inside(&format!("tcpstall kill --upstream {name} --yes"))?;
-        let counters = &traffic[CULPRIT].counters;
         let begun = Instant::now();
-        while counters.hanging() > 0 {
-            ensure!(
-                begun.elapsed() < SOON,
-                "{} connections still hang",
-                counters.hanging()
-            );
-            signal::sleep(POLL)?;
-        }
+        let other = self.lab.upstreams[0].name;
+        let all = |status: &Status| {
+            let upstream = status.upstream(other);
+            upstream.is_some_and(|it| it.destinations.active >= 40)
+        };
+        self.until(
+            SOON,
+            "all destinations are in use through the other one",
+            all,
+        )?;
+        ensure!(
+            traffic[CULPRIT].counters.hanging() == 0,
+            "something still hangs"
+        );
         self.told.say(&format!(
-            "{:.1} s later all programs that had a connection there have one that works, through {}.",
+            "{:.1} s later all destinations that hung are in use through {other}, and nothing hangs any more.",
             begun.elapsed().as_secs_f64(),
-            self.lab.upstreams[0].name
         ));
         self.type_inside("tcpstall status")?;
         Ok(())
