@@ -5,7 +5,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -15,6 +15,7 @@ use clap::Parser;
 use lab::{
     Direction, Fault, Lab, Load, Traffic,
     monitoring::{Message, Monitoring, Tools, shipped},
+    program::Program,
     signal,
     status::Status,
 };
@@ -24,7 +25,7 @@ mod host;
 #[path = "walk/transcript.rs"]
 mod transcript;
 
-use host::{Host, Service};
+use host::Host;
 use transcript::Transcript;
 
 /// Walk through a bad day, from an empty Debian to an empty Debian
@@ -94,10 +95,8 @@ fn walk(arguments: &Arguments) -> Result<()> {
     day.what_is_stuck_is_released(&traffic)?;
     day.it_is_repaired(&monitoring, &mut traffic)?;
     day.looking_back()?;
-    // The manager would do this before the package goes.
-    while let Some(service) = services.pop() {
-        service.stop()?;
-    }
+    // The manager would end them before the package goes, the last one first.
+    while services.pop().is_some() {}
     drop(monitoring);
     drop(traffic);
     day.it_is_purged()?;
@@ -213,7 +212,7 @@ impl Day<'_> {
         Ok(traffic)
     }
 
-    fn it_is_started(&mut self) -> Result<Vec<Service>> {
+    fn it_is_started(&mut self) -> Result<Vec<Program>> {
         self.told.heading("An ordinary day");
         self.told.say(
             "No service manager runs in this small Debian. What `systemctl enable --now tcpstall tcpstall-hooks` would \
@@ -301,13 +300,13 @@ impl Day<'_> {
         Ok(())
     }
 
-    fn new_connections_are_elsewhere(&mut self, services: &[Service]) -> Result<()> {
+    fn new_connections_are_elsewhere(&mut self, services: &[Program]) -> Result<()> {
         self.told.heading("New connections are elsewhere already");
         self.told.say(&format!(
             "The gate of {} closed with the verdict, and the hook put the route behind the other one. Its log:",
             self.name
         ));
-        let log = services.last().map(Service::log).unwrap_or_default();
+        let log = services.last().map(Program::log).unwrap_or_default();
         self.told.block(&log);
         let prefix = self.prefix();
         self.type_inside(&format!("ip route show {prefix}"))?;
@@ -469,9 +468,4 @@ fn words_of(message: &Message, status: &str) -> Result<String> {
         ),
         _ => format!("**RESOLVED: {}**", of("summary")),
     })
-}
-
-/// A path below a folder.
-fn below(folder: &Path, path: &str) -> PathBuf {
-    folder.join(path.trim_start_matches('/'))
 }

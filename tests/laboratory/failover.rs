@@ -227,28 +227,33 @@ impl Hooked {
         let file = folder.path().join("tcpstall.toml");
         fs::write(&file, config(lab, &options)).expect("it can be written");
         Self {
-            runner: run_hooks(lab, &file, daemon.socket(), folder.path().join("log")),
+            runner: run_hooks(
+                lab,
+                (&file, daemon.socket()),
+                &[],
+                folder.path().join("log"),
+            ),
             _folder: folder,
         }
     }
 }
 
-/// `tcpstall hooks`, as its unit runs it.
-pub(crate) fn run_hooks(lab: &Lab, config: &Path, socket: &Path, log: PathBuf) -> Program {
+/// `tcpstall hooks` as its unit runs it, or with further arguments.
+pub(crate) fn run_hooks(
+    lab: &Lab,
+    (config, socket): (&Path, &Path),
+    further: &[&str],
+    log: PathBuf,
+) -> Program {
+    let [config, socket] = [config, socket].map(|it| it.display().to_string());
     let arguments = [
-        "hooks",
-        "--config",
-        &config.display().to_string(),
-        "--socket",
-    ];
-    let mut arguments: Vec<_> = arguments.map(str::to_owned).into();
-    arguments.push(socket.display().to_string());
-    it_works(Program::start(
-        &lab.host,
-        &it_works(binary()),
-        &arguments,
-        log,
-    ))
+        &["hooks", "--config", &config, "--socket", &socket],
+        further,
+    ]
+    .concat();
+    let arguments: Vec<_> = arguments.into_iter().map(str::to_owned).collect();
+    let program = it_works(binary());
+    it_works(Program::start(&lab.host, &program, &arguments, log))
 }
 
 /// The upstream that leads to the destinations of `provider-b`: `a`, `b` or `c`, `-` for none.
@@ -416,4 +421,13 @@ fn bird_moves_traffic_away_from_a_bad_upstream_and_back_once() {
         },
     }
     .there_and_back(&mut world);
+    // What moves nothing has not succeeded.
+    for (verb, protocol, well) in [("open", "provider_b", true), ("open", "provider_x", false)] {
+        let gate = format!("TCPSTALL_GATE={verb}");
+        let arguments = [
+            &gate, "sh", "-c", BIRD, "bird", protocol, &client, "-s", &control,
+        ];
+        let done = it_works(world.lab.host.output("env", &arguments));
+        assert_eq!(done.status.success(), well, "{protocol}: {done:?}");
+    }
 }

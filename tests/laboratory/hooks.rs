@@ -65,16 +65,27 @@ impl Book {
         self.folder.path().join(name)
     }
 
+    /// A laboratory with traffic and a daemon that knows of the hooks, and all is well.
+    fn watched(&self, upstreams: usize) -> Option<World> {
+        let mut world = World::new(upstreams)?;
+        for upstream in 0..upstreams {
+            world.traffic(upstream, 0..20, Load::STEADY);
+        }
+        world.watch_with(&self.options);
+        world.all_ok();
+        Some(world)
+    }
+
     /// Runs them.
     fn run(&self, world: &World) -> Program {
+        self.run_with(world, &[], "log")
+    }
+
+    fn run_with(&self, world: &World, further: &[&str], log: &str) -> Program {
         let file = self.path("tcpstall.toml");
         fs::write(&file, config(&world.lab, &self.options)).expect("it can be written");
-        run_hooks(
-            &world.lab,
-            &file,
-            &self.path("tcpstall.sock"),
-            self.path("log"),
-        )
+        let socket = self.path("tcpstall.sock");
+        run_hooks(&world.lab, (&file, &socket), further, self.path(log))
     }
 
     /// What was written since the last time, in any order.
@@ -134,15 +145,10 @@ fn runner_is_up(daemon: &Daemon) -> Option<f64> {
 
 #[test]
 fn hooks_are_told_what_changes_and_nothing_twice() {
-    let Some(mut world) = World::new(3) else {
+    let book = Book::new("");
+    let Some(mut world) = book.watched(3) else {
         return;
     };
-    for upstream in 0..3 {
-        world.traffic(upstream, 0..20, Load::STEADY);
-    }
-    let book = Book::new("");
-    world.watch_with(&book.options);
-    world.all_ok();
     assert_eq!(runner_is_up(world.daemon()), Some(0.0));
     let runner = book.run(&world);
     let beginning = [
@@ -155,8 +161,10 @@ fn hooks_are_told_what_changes_and_nothing_twice() {
         runner_is_up(world.daemon()) == Some(1.0)
     });
 
-    // That an upstream is ok counts when the daemon has looked for a while.
-    thread::sleep(Duration::from_secs(6));
+    // That an upstream is ok counts when the daemon has looked for a while, and is no news then.
+    world.hold(Duration::from_secs(6), "nothing is told", |_| {
+        book.lines().is_empty()
+    });
     world.break_(1, Fault::Blackhole(Direction::Both));
     // On the way there it may be degraded.
     let route = "route: provider-b gate open failing closed $(reboot)";
@@ -229,19 +237,14 @@ fn hooks_are_told_what_changes_and_nothing_twice() {
 
 #[test]
 fn a_hook_that_hangs_or_fails_is_counted_and_holds_up_no_other_upstream() {
-    let Some(mut world) = World::new(3) else {
-        return;
-    };
-    for upstream in 0..3 {
-        world.traffic(upstream, 0..20, Load::STEADY);
-    }
     let book = Book::new(
         "[[hook]]\nname = \"hangs\"\non = \"gate\"\nupstreams = [\"provider-b\"]\n\
          command = [\"/bin/sleep\", \"60\"]\ntimeout = \"1s\"\n\
          [[hook]]\nname = \"fails\"\non = \"state\"\ncommand = [\"/bin/false\"]\n",
     );
-    world.watch_with(&book.options);
-    world.all_ok();
+    let Some(world) = book.watched(3) else {
+        return;
+    };
     let _runner = book.run(&world);
     let daemon = world.daemon();
     until(A_MOMENT, "what hangs is ended", || {
@@ -257,11 +260,22 @@ fn a_hook_that_hangs_or_fails_is_counted_and_holds_up_no_other_upstream() {
     world.until(SOON, "it is failing", |status| {
         status.state_of("provider-a") == "failing"
     });
-    until(SOON, "a hook for states has failed", || {
-        ended(daemon, "fails", "failed") >= 1.0
-    });
-    // One that was told of `degraded` first may be told once more.
-    thread::sleep(Duration::from_secs(3));
+    // It is told whatever those before it were told; on the way there that may have been `degraded`.
+    let mails = || {
+        let lines = book.lines();
+        let of = lines
+            .iter()
+            .filter(|it| it.starts_with("mail: provider-a "));
+        of.count() as f64
+    };
+    let all_is_told = || {
+        let lines = book.lines();
+        lines
+            .iter()
+            .any(|it| it.starts_with("mail: ") && it.contains(" failing "))
+            && ended(daemon, "fails", "failed") >= mails()
+    };
+    until(SOON, "each word has reached it", all_is_told);
     let failed = ended(daemon, "fails", "failed");
     world.hold(AGAIN + A_MOMENT, "it is not run again", |_| {
         ended(daemon, "fails", "failed") <= failed
@@ -274,26 +288,13 @@ fn a_hook_that_hangs_or_fails_is_counted_and_holds_up_no_other_upstream() {
 
 #[test]
 fn hooks_follow_the_configuration_and_a_dry_run_runs_none() {
-    let Some(mut world) = World::new(2) else {
+    let book = Book::new("");
+    let Some(world) = book.watched(2) else {
         return;
     };
-    for upstream in 0..2 {
-        world.traffic(upstream, 0..20, Load::STEADY);
-    }
-    let book = Book::new("");
-    world.watch_with(&book.options);
-    world.all_ok();
 
     let file = book.path("tcpstall.toml");
-    fs::write(&file, config(&world.lab, &book.options)).expect("it can be written");
-    let arguments = ["hooks", "--dry-run", "--config"].map(str::to_owned);
-    let mut arguments: Vec<_> = arguments.into();
-    arguments.push(file.display().to_string());
-    arguments.push("--socket".to_owned());
-    arguments.push(book.path("tcpstall.sock").display().to_string());
-    let binary = it_works(lab::daemon::binary());
-    let dry = Program::start(&world.lab.host, &binary, &arguments, book.path("dry"));
-    let dry = it_works(dry);
+    let dry = book.run_with(&world, &["--dry-run"], "dry");
     until(A_MOMENT, "it says what it would run", || {
         dry.log().matches("would run").count() == 2
     });
@@ -312,11 +313,7 @@ fn hooks_follow_the_configuration_and_a_dry_run_runs_none() {
     ];
     book.holds(A_MOMENT, &beginning, &runner);
     let text = fs::read_to_string(&file).expect("it is there");
-    let hangup = || {
-        let pid = i32::try_from(runner.pid()).expect("small");
-        let pid = rustix::process::Pid::from_raw(pid).expect("not zero");
-        rustix::process::kill_process(pid, Signal::HUP).expect("it is ours");
-    };
+    let hangup = || it_works(runner.signal(Signal::HUP));
     // What is wrong changes nothing, and is said.
     fs::write(&file, "[[hook]]\nname = 7\n").expect("it can be written");
     hangup();
@@ -374,12 +371,8 @@ fn a_hook_that_runs_is_let_end_and_the_second_word_ends_it() {
         world.all_ok();
         let mut runner = book.run(&world);
         until(A_MOMENT, "it has begun", || begun.exists());
-        let pid = i32::try_from(runner.pid()).ok();
-        let pid = pid
-            .and_then(rustix::process::Pid::from_raw)
-            .expect("a number");
         for _ in 0..words {
-            rustix::process::kill_process(pid, Signal::TERM).expect("it is ours");
+            it_works(runner.signal(Signal::TERM));
             thread::sleep(Duration::from_millis(500));
         }
         let end = Instant::now() + A_MOMENT;

@@ -8,13 +8,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use lab::{Lab, http, namespace::Namespace, program::Program, signal, status::Status};
+use lab::{Lab, http, namespace::Namespace, program::Program, status::Status};
 use tempfile::TempDir;
 
-use crate::below;
-
-/// What it is called.
-const NAME: &str = "mx1";
 /// Makes the folder a host with a name of its own, for as long as what is behind it runs: `$0` is the folder.
 const ENTER: &str = "set -e; mount --rbind /sys \"$0/sys\"; mount -t proc proc \"$0/proc\"; \
                      echo mx1 > /proc/sys/kernel/hostname; \
@@ -86,7 +82,7 @@ impl Host {
     }
 
     /// Starts what an installed unit says, as the user and with the capabilities that it says.
-    pub(crate) fn start(&self, unit: &str) -> Result<Service> {
+    pub(crate) fn start(&self, unit: &str) -> Result<Program> {
         let text = fs::read_to_string(self.path(&format!("/usr/lib/systemd/system/{unit}")))?;
         let of = |key: &str| {
             let mut lines = text.lines();
@@ -116,16 +112,15 @@ impl Host {
         // However this walk ends, so does it.
         let line = format!("exec setpriv --pdeathsig TERM {rights} -- {program}");
         let log = self.short.path().join(format!("{unit}.log"));
-        let program = Program::start(
+        let mut service = Program::start(
             &self.inside,
             Path::new("unshare"),
             &self.arguments(&line),
             log,
         )?;
-        let mut service = Service { program };
         if unit == "tcpstall.service" {
             let socket = self.path("/run/tcpstall/tcpstall.sock");
-            service.program.wait_until(START, || socket.exists())?;
+            service.wait_until(START, || socket.exists())?;
         }
         Ok(service)
     }
@@ -138,22 +133,9 @@ impl Host {
     }
 }
 
-/// What was started as a unit says.
-pub(crate) struct Service {
-    program: Program,
-}
-
-impl Service {
-    /// What it has said, as the journal would show it.
-    pub(crate) fn log(&self) -> String {
-        self.program.log()
-    }
-
-    /// Tells it to end; it ends well.
-    pub(crate) fn stop(self) -> Result<()> {
-        drop(self.program);
-        signal::check()
-    }
+/// A path below a folder.
+fn below(folder: &Path, path: &str) -> PathBuf {
+    folder.join(path.trim_start_matches('/'))
 }
 
 fn answer(line: &str, output: &std::process::Output) -> Result<String> {
@@ -161,7 +143,7 @@ fn answer(line: &str, output: &std::process::Output) -> Result<String> {
     said.push_str(&String::from_utf8_lossy(&output.stderr));
     ensure!(
         output.status.success(),
-        "on {NAME} `{line}` ends with {}:\n{said}",
+        "on mx1 `{line}` ends with {}:\n{said}",
         output.status
     );
     Ok(said)

@@ -34,7 +34,7 @@ impl Transcript {
     pub(crate) fn heading(&mut self, words: &str) {
         let time = self
             .fault
-            .map(|at| format!(", {} s in", at.elapsed().as_secs()));
+            .map(|at| format!(" ({} s in)", at.elapsed().as_secs()));
         let words = format!("{words}{}", time.unwrap_or_default());
         println!("\n{HEADING}{words}{HEADING:#}");
         self.page += &format!("\n## {words}\n");
@@ -78,22 +78,17 @@ impl Transcript {
 
     /// A line that was typed, and what of the answer is shown.
     pub(crate) fn typed(&mut self, line: &str, answer: &str, shown: &dyn Fn(&str) -> bool) {
-        println!("\n{TYPED}{PROMPT}{line}{TYPED:#}");
-        let mut block = format!("{PROMPT}{line}\n");
-        let mut cut = false;
+        let mut lines: Vec<&str> = Vec::new();
         for line in answer.lines() {
             if shown(line) {
-                block += line.trim_end();
-                block.push('\n');
-            } else if !cut {
-                block = block + CUT + "\n";
+                lines.push(line.trim_end());
+            } else if lines.last() != Some(&CUT) {
+                lines.push(CUT);
             }
-            cut = !shown(line);
         }
-        let answer = block
-            .strip_prefix(&format!("{PROMPT}{line}\n"))
-            .unwrap_or_default();
-        println!("{}", answer.trim_end());
+        let answer = lines.join("\n");
+        println!("\n{TYPED}{PROMPT}{line}{TYPED:#}\n{answer}");
+        let block = format!("{PROMPT}{line}\n{answer}");
         self.page += &format!("\n```console\n{}\n```\n", block.trim_end());
     }
 

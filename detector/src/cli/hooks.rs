@@ -25,7 +25,7 @@ use crate::{
     clock,
     config::{Config, Hook, Overrides, Source},
     hooks::{Due, Level, Plan, Seen},
-    model::Occasion,
+    model::{HookOutcome, Occasion},
     serve::words::clean,
 };
 use program::{End, Program};
@@ -250,7 +250,7 @@ impl Runner {
             took,
         } = ended;
         let outcome = end.outcome();
-        let well = matches!(end, End::Exited(status) if status.success());
+        let well = outcome == HookOutcome::Succeeded;
         let again = self.plan.ended(clock::now(), (&upstream, on), well);
         let who = format!("hook {} for {}", clean(&hook), clean(&upstream));
         match again {

@@ -83,12 +83,21 @@ fn path(value: &Value<'_>, expected: &str) -> Result<std::path::PathBuf, Error> 
     })
 }
 
+/// A span of time within limits.
+fn span(
+    value: &Value<'_>,
+    limits: &std::ops::RangeInclusive<Duration>,
+    words: &str,
+) -> Result<Duration, Error> {
+    let expected = format!("{} {words}", value::A_DURATION);
+    let read = |text: &str| value::duration(text).filter(|it| limits.contains(it));
+    value.string(&expected, read)
+}
+
 fn detect(section: &Section<'_>) -> Result<Detect, Error> {
     let mut detect = Detect::default();
     if let Some(value) = section.get("stall_after") {
-        let expected = format!("{} from 500ms to 10m", value::A_DURATION);
-        let read = |text: &str| value::duration(text).filter(|it| STALL_AFTER.contains(it));
-        detect.stall_after = value.string(&expected, read)?;
+        detect.stall_after = span(&value, &STALL_AFTER, "from 500ms to 10m")?;
     }
     if let Some(value) = section.get("sweep_budget") {
         let expected = "a share of one core from 0.0001 to 0.5, such as 0.01";
@@ -223,11 +232,7 @@ fn hook(
         None => Vec::new(),
     };
     let timeout = match section.get("timeout") {
-        Some(value) => {
-            let expected = format!("{} from 1s to 10m", value::A_DURATION);
-            let read = |text: &str| value::duration(text).filter(|it| TIMEOUT.contains(it));
-            value.string(&expected, read)?
-        }
+        Some(value) => span(&value, &TIMEOUT, "from 1s to 10m")?,
         None => USUAL_TIMEOUT,
     };
     Ok(Hook {

@@ -219,10 +219,9 @@ fn may_kill(peer: Option<Peer>) -> Result<Peer, Refusal> {
 }
 
 /// The judgement, for whoever runs hooks; that somebody does is worth knowing.
-async fn hooks(State(answers): State<Answers>) -> Result<Json<api::Status>, Refusal> {
-    let latest = answers.latest()?;
+async fn hooks(answers: State<Answers>) -> Result<Json<api::Status>, Refusal> {
     answers.board.hooks.asked(clock::now());
-    Ok(Json(json::status(&latest.snapshot, &latest.facts)))
+    status(answers).await
 }
 
 /// How a hook has ended: it is counted.

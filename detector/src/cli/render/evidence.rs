@@ -248,6 +248,7 @@ pub(super) fn counterfactual(upstream: &api::Upstream) -> Option<String> {
     let seen = upstream.counterfactual;
     let fine = match seen.fine_elsewhere {
         0 => return None,
+        1 if seen.destinations == 1 => "it".to_owned(),
         all if all == seen.destinations => "all of them".to_owned(),
         some => format!("{some} of them"),
     };

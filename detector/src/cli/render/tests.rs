@@ -257,6 +257,40 @@ fn where_all_hangs_nobody_is_told_that_nothing_was_lost() {
 }
 
 #[test]
+fn a_single_destination_that_does_well_elsewhere_is_told_of_in_the_singular() {
+    let mut status = status();
+    for (destinations, fine, told) in [
+        (
+            1,
+            1,
+            "1 is in use through other upstreams too; it makes progress there",
+        ),
+        (
+            2,
+            2,
+            "2 are in use through other upstreams too; all of them make progress there",
+        ),
+        (
+            3,
+            1,
+            "3 are in use through other upstreams too; 1 of them makes progress there",
+        ),
+    ] {
+        status.upstreams[0].counterfactual = api::Counterfactual {
+            destinations,
+            fine_elsewhere: fine,
+        };
+        let text = plain(&explain_upstream(
+            &status.upstreams[0],
+            &status,
+            &stalls(),
+            400,
+        ));
+        assert!(text.contains(told), "{text}");
+    }
+}
+
+#[test]
 fn an_upstream_that_is_fine_is_explained() {
     let status = status();
     insta::assert_snapshot!(plain(&explain_upstream(
