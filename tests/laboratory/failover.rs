@@ -11,6 +11,7 @@ use std::{
 
 use lab::{
     Attachment, Container, Daemon, Direction, Family, Fault, Lab, Load, Options, Plan,
+    SocketOptions,
     bird::{self, Bird},
     container::prepare,
     daemon::{binary, config},
@@ -25,6 +26,9 @@ use crate::{
 
 /// For how long an upstream that nobody uses any more is not forgotten to be failing.
 const REMEMBERED: Duration = Duration::from_secs(300);
+
+/// Newcomers give up after this.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Whoever moves traffic, as a test sees it.
 struct Mover<'a> {
@@ -277,7 +281,11 @@ fn used() -> Option<World> {
         world.traffic(upstream, 0..20, Load::STEADY);
     }
     let newcomers = Plan::new(&world.lab.upstreams[1], 0..20, Load::Churn(20));
-    world.plan(&newcomers);
+    // What hangs would hang until long after the test.
+    world.plan(&newcomers.with(SocketOptions {
+        user_timeout: Some(PATIENCE),
+        ..SocketOptions::default()
+    }));
     world.watch();
     world.all_ok();
     Some(world)
