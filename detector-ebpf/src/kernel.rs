@@ -375,9 +375,15 @@ impl Sock {
         Vitals {
             received_at: load!(self.0, lrcvtime as u32),
             sent_at: load!(self.0, lsndtime as u32),
-            outstanding: load!(self.0, write_seq as u32) != load!(self.0, snd_una as u32),
+            outstanding: self.outstanding(),
             hole: self.hole(),
         }
+    }
+
+    /// Whether data waits to be acknowledged or to leave.
+    #[inline(always)]
+    pub(crate) fn outstanding(self) -> bool {
+        load!(self.0, write_seq as u32) != load!(self.0, snd_una as u32)
     }
 
     /// The timer that runs.

@@ -146,6 +146,18 @@ fn floor(_context: *const IterContext) -> i32 {
     0
 }
 
+/// A walk that asks of each connection whether data waits, and tells nobody: less does not do to find a
+/// stall. Only measurements load it.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/tcp")]
+#[expect(unsafe_code, reason = "aya-ebpf has no macro for iterators")]
+fn least(context: *const IterContext) -> i32 {
+    if let Some((sock, _)) = Connections::new(context).connection() {
+        let _ = sock.outstanding();
+    }
+    0
+}
+
 #[inline(always)]
 fn visit(walk: Walk, sock: Sock, opening: bool, elsewhere: bool) -> Option<()> {
     if opening && u32::from(sock.timeouts()) < setting!(handshake_timeouts) {

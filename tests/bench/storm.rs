@@ -23,6 +23,9 @@ const MEMORY: u64 = 80 << 20;
 const POLL: Duration = Duration::from_millis(50);
 /// A run in which nothing happens ends after this.
 const GIVE_UP: Duration = Duration::from_secs(60);
+/// From the fault to the repair: a link that stood still three times for less than ten seconds is known to do
+/// that, and the verdict waits (`detector::engine::pauses`).
+const OUTAGE: Duration = Duration::from_secs(15);
 /// From the repair to calm.
 const CALM: Duration = Duration::from_secs(180);
 /// The upstream that breaks.
@@ -86,6 +89,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
             failing.as_secs_f64(),
             complete.as_secs_f64()
         ));
+        signal::sleep(OUTAGE.saturating_sub(broken.elapsed()))?;
         lab.repair(BROKEN)?;
     }
     progress_done();

@@ -15,6 +15,7 @@ use detector::{
     clock,
     model::Counts,
     sense::{
+        doctor,
         programs::{Floor, Sizes},
         sweep::to_the_end,
     },
@@ -123,18 +124,20 @@ impl Looks {
 #[derive(Debug, Default)]
 struct Results {
     floor: Looks,
+    least: Looks,
     ours: Looks,
     ss: Looks,
     proc: Looks,
-    /// Ours to the minimum and `ss` to ours, of each turn: the machine's own ups and downs concern
-    /// those that follow each other alike.
+    /// Ours and the least to the minimum and `ss` to ours, of each turn: the machine's own ups and downs
+    /// concern those that follow each other alike.
     to_floor: Vec<f64>,
+    least_to_floor: Vec<f64>,
     to_ss: Vec<f64>,
 }
 
 /// Measures; whether the limits are met.
 pub(crate) fn run(options: &Options) -> Result<bool> {
-    let mut floor = Floor::load()?;
+    let mut floor = Floor::load(&doctor::inspect()?.offsets)?;
     let mut sheet = Sheet::default();
     sheet.line(&format!(
         "sweep: processor time of one look at all connections, {} in turn; {}\n\n{:<34}{:>10}{:>10}{:>10}{:>14}",
@@ -239,35 +242,39 @@ fn one(
     sensors: &mut Sensors,
     results: &mut Results,
 ) -> Result<()> {
-    let mut took = [(Duration::ZERO, Duration::ZERO); 4];
+    let mut took = [(Duration::ZERO, Duration::ZERO); 5];
     // Whoever comes after another finds some of what it needs in the caches: each in turn.
-    for turn in 0..4 {
-        let which = ((turn + number) % 4) as usize;
+    for turn in 0..5 {
+        let which = ((turn + number) % 5) as usize;
         took[which] = match which {
-            0 => {
-                let walk = host.run(|| floor.open())??;
-                timed(|| Ok(to_the_end(walk, &mut Vec::new())?))?
-            }
-            1 => {
+            0 => bare(host.run(|| floor.open())??)?,
+            1 => bare(host.run(|| floor.open_least())??)?,
+            2 => {
                 let (_, cost) = sensors.sweep(host)?;
                 (cost.own, cost.wall)
             }
-            2 => host.run(ss)??,
+            3 => host.run(ss)??,
             _ => host.run(|| timed(proc))??,
         };
     }
-    let [floor, ours, ss, proc] = took;
+    let [floor, least, ours, ss, proc] = took;
     results.floor.add(floor);
+    results.least.add(least);
     results.ours.add(ours);
     results.ss.add(ss);
     results.proc.add(proc);
-    results
-        .to_floor
-        .push(ours.0.as_secs_f64() / floor.0.as_secs_f64());
-    results
-        .to_ss
-        .push(ss.0.as_secs_f64() / ours.0.as_secs_f64());
+    let ratio = |(one, _): (Duration, _), (other, _): (Duration, _)| {
+        one.as_secs_f64() / other.as_secs_f64()
+    };
+    results.to_floor.push(ratio(ours, floor));
+    results.least_to_floor.push(ratio(least, floor));
+    results.to_ss.push(ratio(ss, ours));
     signal::check()
+}
+
+/// A walk that tells nothing.
+fn bare(walk: File) -> Result<(Duration, Duration)> {
+    timed(|| Ok(to_the_end(walk, &mut Vec::new())?))
 }
 
 /// Processor time of this thread and wall time.
@@ -366,6 +373,12 @@ fn report(sheet: &mut Sheet, scene: Scene, most: f64, results: &Results) {
         "a walk that looks at nothing",
         &results.floor,
         String::new(),
+    );
+    let least = median(&results.least_to_floor);
+    row(
+        "a walk that asks if data waits",
+        &results.least,
+        format!("{least:.2} of the minimum"),
     );
     row(
         "tcpstall's sweep",

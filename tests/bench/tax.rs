@@ -11,6 +11,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Args;
 use lab::{Daemon, Family, Lab, signal};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::{
     crowd::{Crowd, Habit},
@@ -201,12 +202,41 @@ fn pairs(
     Ok((rate, p99))
 }
 
+/// The processors that this thread may run on now, and may again once this goes. Where the two ends of a
+/// connection run makes more of a difference than anything that is to be measured, so each has its place.
+struct Places(CpuSet);
+
+impl Places {
+    fn find() -> Result<Self> {
+        Ok(Self(sched_getaffinity(None)?))
+    }
+
+    /// Keeps this thread, and those that it starts from here on, in one of them.
+    fn stay(&self, number: usize) -> Result<()> {
+        let mine = (0..CpuSet::MAX_CPU).filter(|it| self.0.is_set(*it));
+        let mut place = CpuSet::new();
+        mine.cycle()
+            .nth(number)
+            .into_iter()
+            .for_each(|it| place.set(it));
+        sched_setaffinity(None, &place).context("a thread cannot be kept on a processor")
+    }
+}
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        let _ = sched_setaffinity(None, &self.0);
+    }
+}
+
 /// Small requests and answers, one after the other on each connection.
 fn requests(lab: &Lab, way: Way, time: Duration) -> Result<Outcome> {
     let connections = way.connect(lab, CLIENTS)?;
+    let places = Places::find()?;
     let mut latencies = thread::scope(|scope| {
         let mut clients = Vec::new();
-        for (client, server) in &connections {
+        for (number, (client, server)) in connections.iter().enumerate() {
+            places.stay(number)?;
             scope.spawn(move || echo(server));
             clients.push(scope.spawn(move || ask(client, time)));
         }
@@ -217,8 +247,8 @@ fn requests(lab: &Lab, way: Way, time: Duration) -> Result<Outcome> {
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
-        all
-    });
+        anyhow::Ok(all)
+    })?;
     latencies.sort_unstable();
     let p99 = latencies.get(latencies.len() * 99 / 100);
     Ok(Outcome {
@@ -260,8 +290,11 @@ fn ask(mut client: &TcpStream, time: Duration) -> Vec<Duration> {
 fn bulk(lab: &Lab, way: Way, time: Duration) -> Result<Outcome> {
     let connections = way.connect(lab, 1)?;
     let (client, server) = &connections[0];
+    let places = Places::find()?;
     let bytes = thread::scope(|scope| {
+        places.stay(1)?;
         let reader = scope.spawn(move || swallow(server));
+        places.stay(0)?;
         let end = Instant::now() + time;
         let data = vec![0; PIECE];
         let mut client: &TcpStream = client;

@@ -251,7 +251,7 @@ impl Programs {
     }
 }
 
-/// A walk over all connections that looks at nothing: no sweep can cost less. For measurements.
+/// Walks over all connections that tell nothing: no sweep can cost less. For measurements.
 pub struct Floor(Ebpf);
 
 impl Floor {
@@ -259,19 +259,32 @@ impl Floor {
     ///
     /// # Errors
     /// What the kernel refuses.
-    pub fn load() -> anyhow::Result<Self> {
+    pub fn load(offsets: &Offsets) -> anyhow::Result<Self> {
         let btf = AyaBtf::from_sys_fs()?;
-        let mut ebpf = EbpfLoader::new().btf(None).load(OBJECT)?;
-        load_walk(&mut ebpf, "floor", "tcp", &btf, &mut |_, _| {})?;
+        let mut ebpf = EbpfLoader::new()
+            .btf(None)
+            .override_global("OFFSETS", offsets, true)
+            .load(OBJECT)?;
+        for name in ["floor", "least"] {
+            load_walk(&mut ebpf, name, "tcp", &btf, &mut |_, _| {})?;
+        }
         Ok(Self(ebpf))
     }
 
-    /// Opens it for the calling thread's network namespace.
+    /// Opens the one that looks at nothing, for the calling thread's network namespace.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn open(&mut self) -> anyhow::Result<File> {
         open(&mut self.0, "floor")
+    }
+
+    /// Opens the one that asks of each connection whether data waits: less does not do to find a stall.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn open_least(&mut self) -> anyhow::Result<File> {
+        open(&mut self.0, "least")
     }
 }
 
