@@ -18,9 +18,8 @@ use aya_ebpf::{
     },
 };
 use detector_ebpf::{
-    ABSENT, AF_INET, AF_INET6, Column, GATEWAY_ON_LINK, GATEWAY_UNKNOWN, MAX_ROUTES, Offsets,
-    RawCounts, RawHolder, RawNextHop, RawRoute, RawRoutes, RawSampled, RawSock, RawStream,
-    Settings,
+    ABSENT, AF_INET, AF_INET6, GATEWAY_ON_LINK, GATEWAY_UNKNOWN, MAX_ROUTES, Offsets, RawCounts,
+    RawHolder, RawNextHop, RawRoute, RawRoutes, RawSampled, RawSock, RawStream, Settings,
 };
 
 /// Written by the daemon before the programs are loaded; the verifier sees constants.
@@ -369,13 +368,15 @@ impl Sock {
         load!(net, net_inum as u32)
     }
 
-    /// What decides about a connection at which no timer runs.
+    /// What decides about a connection. As long as data is outstanding a timer runs (`tcp_rearm_rto`,
+    /// <https://elixir.bootlin.com/linux/v6.12/source/net/ipv4/tcp_input.c>, and `tcp_check_probe_timer`,
+    /// `include/net/tcp.h`); most connections have none, which is told where other things are read anyway.
     #[inline(always)]
     pub(crate) fn vitals(self) -> Vitals {
         Vitals {
             received_at: load!(self.0, lrcvtime as u32),
             sent_at: load!(self.0, lsndtime as u32),
-            outstanding: self.outstanding(),
+            outstanding: self.pending() != 0 && self.outstanding(),
             hole: self.hole(),
         }
     }
@@ -640,7 +641,7 @@ pub(crate) fn segment_len(skb: *const u8) -> u32 {
     load!(skb, skb_len as u32)
 }
 
-/// What decides about a connection at which no timer runs.
+/// See [`Sock::vitals`].
 pub(crate) struct Vitals {
     pub(crate) received_at: u32,
     pub(crate) sent_at: u32,
@@ -739,7 +740,7 @@ pub(crate) fn number(next_hop: &RawNextHop) -> u64 {
 
 /// Adds one to a column. Walks do not overlap, so no other CPU counts at the same time.
 #[inline(always)]
-pub(crate) fn increment(counts: *mut RawCounts, column: Column) {
+pub(crate) fn increment(counts: *mut RawCounts, column: u32) {
     // SAFETY: a value of a map, checked by the verifier; it has a place for every column.
     unsafe { *counts.cast::<u32>().add(column as usize) += 1 }
 }

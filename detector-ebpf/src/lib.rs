@@ -283,9 +283,7 @@ const _: () = assert!(size_of::<RawCounts>() == 32);
     )
 )]
 pub struct RawRoute {
-    /// The walk that counted, by its session; another walk begins anew.
-    pub session: u64,
-    /// Tells the route from others as long as it lives.
+    /// Tells the route from others as long as it lives; 0 when none is kept here.
     pub route: u64,
     /// See [`RawDestination::next_hop`].
     pub number: u64,
@@ -296,12 +294,11 @@ pub struct RawRoute {
     /// Zero: the size is a multiple of eight.
     pub reserved: u32,
 }
-const _: () = assert!(size_of::<RawRoute>() == 88);
+const _: () = assert!(size_of::<RawRoute>() == 80);
 
 impl RawRoute {
     /// No walk has met one.
     pub const NONE: Self = Self {
-        session: 0,
         route: 0,
         number: 0,
         next_hop: RawNextHop::NONE,

@@ -22,6 +22,12 @@ use detector_ebpf::{
 };
 use kernel::{Connections, FileContext, Files, IterContext, Sock, Vitals, Walk, setting};
 
+const SUSPICIOUS: u32 = Column::Suspicious as u32;
+const BUSY: u32 = Column::Busy as u32;
+const APP_LIMITED: u32 = Column::AppLimited as u32;
+const IDLE: u32 = Column::Idle as u32;
+const _: () = assert!(Column::Waiting as u32 == IDLE - 1);
+
 /// `ICSK_TIME_PROBE0`, `include/net/inet_connection_sock.h`.
 const TIMER_PROBE: u8 = 3;
 
@@ -76,7 +82,7 @@ fn on_retransmit(ctx: BtfTracePointContext) -> Option<()> {
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 fn on_destroy(ctx: BtfTracePointContext) -> Option<()> {
     let sock = Sock::from_common(ctx.arg(0))?;
-    if (sock.timeouts() == 0 && sock.probes() == 0) || !sock.vitals().outstanding {
+    if (sock.timeouts() == 0 && sock.probes() == 0) || !sock.outstanding() {
         return None;
     }
     debug!(&ctx, "closed while in trouble");
@@ -183,23 +189,23 @@ fn visit(walk: Walk, sock: Sock, opening: bool, elsewhere: bool) -> Option<()> {
         None => show_and_find(walk, sock, route, shown, elsewhere)?,
     };
     if opening {
-        kernel::increment(counts, Column::Handshakes);
+        kernel::increment(counts, Column::Handshakes as u32);
         return Some(());
     }
     kernel::increment(counts, place);
     if let Some(hearing) = hearing(sock, &vitals, now) {
-        kernel::increment(counts, hearing);
+        kernel::increment(counts, hearing as u32);
     }
     Some(())
 }
 
 /// As what a connection past the handshake is written out, if at all.
 #[inline(always)]
-fn shown(place: Column, vitals: &Vitals, now: u32) -> Option<u8> {
+fn shown(place: u32, vitals: &Vitals, now: u32) -> Option<u8> {
     match place {
-        Column::Suspicious => Some(KIND_SUSPICIOUS),
+        SUSPICIOUS => Some(KIND_SUSPICIOUS),
         _ if lacks_data(vitals, now) => Some(KIND_SUSPICIOUS),
-        Column::Busy | Column::AppLimited => Some(KIND_ACTIVE),
+        BUSY | APP_LIMITED => Some(KIND_ACTIVE),
         _ => None,
     }
 }
@@ -230,7 +236,7 @@ fn show_and_find(
     if told && !elsewhere {
         let counts = entry(&NEXT_HOPS, &next_hop, Counter::NextHopsFull)?;
         if shared {
-            keep_at_hand(walk, route, number, &next_hop);
+            keep_at_hand(route, number, &next_hop);
         }
         return Some(counts);
     }
@@ -258,7 +264,7 @@ fn at_hand(
     }
     let itself = route?;
     let route = kernel::route(ROUTES.get_ptr_mut(0)?, itself);
-    if route.session != walk.session() || route.route != itself {
+    if route.route != itself {
         return None;
     }
     if shown.is_some() {
@@ -274,12 +280,11 @@ fn at_hand(
 /// Should it go while the walk lasts, and another route come where it was, the rest of the walk counts
 /// that one's connections here; those that are written out read their next hop themselves.
 #[inline(always)]
-fn keep_at_hand(walk: Walk, route: Option<u64>, number: u64, next_hop: &RawNextHop) -> Option<()> {
+fn keep_at_hand(route: Option<u64>, number: u64, next_hop: &RawNextHop) -> Option<()> {
     let itself = route?;
     let route = kernel::route(ROUTES.get_ptr_mut(0)?, itself);
-    if route.session != walk.session() {
+    if route.route == 0 {
         *route = RawRoute {
-            session: walk.session(),
             route: itself,
             number,
             next_hop: *next_hop,
@@ -295,25 +300,25 @@ fn stays_elsewhere(next_hop: &RawNextHop) -> bool {
     next_hop.ifindex == LOOPBACK && next_hop.netns != setting!(netns)
 }
 
-/// The one of the first five columns of [`RawCounts`] that a connection belongs to: what it sends
-/// decides, so that one that lacks data is counted like any other.
+/// The number of that one of the first five columns of [`RawCounts`] that a connection belongs to: what it
+/// sends decides, so that one that lacks data is counted like any other.
 #[inline(always)]
-fn place(sock: Sock, vitals: &Vitals, now: u32) -> Column {
+fn place(sock: Sock, vitals: &Vitals, now: u32) -> u32 {
     if vitals.outstanding {
         if is_late(sock) {
-            Column::Suspicious
-        } else {
-            Column::Busy
+            return SUSPICIOUS;
         }
-    } else if sock.segments_out() == 0 {
-        Column::Idle
-    } else if ago(now, vitals.sent_at) <= setting!(active_jiffies) {
-        Column::AppLimited
-    } else if is_after(vitals.sent_at, vitals.received_at) {
-        Column::Waiting
-    } else {
-        Column::Idle
+        return BUSY;
     }
+    let segments = sock.segments_out();
+    if segments != 0 && ago(now, vitals.sent_at) <= setting!(active_jiffies) {
+        return APP_LIMITED;
+    }
+    // By arithmetic: no processor guesses which of the two it is, and each wrong guess delays the next
+    // connection.
+    let spoke_last = vitals.received_at.wrapping_sub(vitals.sent_at) >> 31;
+    let ever_spoke = (segments | segments.wrapping_neg()) >> 31;
+    IDLE - (spoke_last & ever_spoke)
 }
 
 /// A timer is behind schedule. A window probe is one too: the kernel runs that timer also when the

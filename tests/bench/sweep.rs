@@ -4,6 +4,7 @@
 use std::{
     fmt,
     fs::File,
+    hint::black_box,
     io,
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -43,6 +44,12 @@ const MANY: u32 = 50_000;
 const BROKEN: usize = 2;
 /// Until all are stuck.
 const STUCK: Duration = Duration::from_secs(60);
+/// A sweep asks more of a connection at which something has happened within this time.
+const REST: Duration = Duration::from_secs(16);
+/// More than any processor has of caches.
+const CACHES: usize = 512 << 20;
+/// What a cache fetches at once.
+const LINE: usize = 64;
 
 /// Options of `sweep`.
 #[derive(Debug, Args)]
@@ -191,6 +198,10 @@ fn measure(floor: &mut Floor, scene: Scene, runs: u32) -> Result<Results> {
         lab.break_(BROKEN, Fault::Blackhole(Direction::Both))?;
     }
     all_are_there(lab, sensors, scene)?;
+    if let Habit::Rest = scene.habit {
+        progress(&format!("{scene}: come to rest"));
+        signal::sleep(REST)?;
+    }
     let mut results = Results::default();
     for number in 1..=runs {
         progress(&format!("{scene}: look {number} of {runs}"));
@@ -243,9 +254,10 @@ fn one(
     results: &mut Results,
 ) -> Result<()> {
     let mut took = [(Duration::ZERO, Duration::ZERO); 5];
-    // Whoever comes after another finds some of what it needs in the caches: each in turn.
     for turn in 0..5 {
         let which = ((turn + number) % 5) as usize;
+        // On a host something else has run since the last look.
+        empty_caches();
         took[which] = match which {
             0 => bare(host.run(|| floor.open())??)?,
             1 => bare(host.run(|| floor.open_least())??)?,
@@ -270,6 +282,13 @@ fn one(
     results.least_to_floor.push(ratio(least, floor));
     results.to_ss.push(ratio(ss, ours));
     signal::check()
+}
+
+/// Leaves nothing in the caches of what was looked at before.
+fn empty_caches() {
+    let mut other = vec![0_u8; CACHES];
+    other.iter_mut().step_by(LINE).for_each(|it| *it = 1);
+    black_box(&other);
 }
 
 /// A walk that tells nothing.
