@@ -1,10 +1,16 @@
-//! What the host's traffic pays for being watched: the same load with and without the daemon, in pairs.
+//! What the host's traffic pays for being watched: a load that never rests, the daemon halted and continued
+//! in turn.
 
 use std::{
     fmt,
     io::{Read, Write},
+    mem,
     net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
-    thread,
+    sync::{
+        atomic::{AtomicU32, Ordering},
+        mpsc,
+    },
+    thread::{self, Scope},
     time::{Duration, Instant},
 };
 
@@ -12,7 +18,10 @@ use anyhow::{Context, Result};
 use clap::Args;
 use detector::engine::judge::at_least;
 use lab::{Daemon, Family, Lab, signal};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::{
+    process::Signal,
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+};
 
 use crate::{
     crowd::{Crowd, Habit},
@@ -21,30 +30,40 @@ use crate::{
 
 /// Where the figures are written.
 const PART: &str = "<!-- generated: cargo xtask bench tax --write -->";
-/// What is promised: no more than this share, and no more than chance explains.
+/// What is promised: no more than this share.
 const MOST: f64 = 0.01;
-/// How often the median of all pairs that could be lies outside of what is called chance.
+/// How often the median of all rounds that could be lies outside of what is called chance.
 const DOUBT: f64 = 0.05;
 /// Connections at rest beside those that are measured: each sweep passes them.
 const CROWD: u32 = 5_000;
-/// Connections with requests at once, and bytes of a request and of its answer.
-const CLIENTS: usize = 8;
+/// Connections with requests at once on each processor, and bytes of a request and of its answer.
+const CLIENTS: usize = 4;
 const REQUEST: usize = 200;
 /// Bytes of each write of a bulk transfer.
 const PIECE: usize = 128 << 10;
-/// A daemon has come to rest after this.
+/// A daemon, or a load, has come to rest after this.
 const SETTLE: Duration = Duration::from_secs(2);
+/// What was halted or continued shows after this.
+const TURN: Duration = Duration::from_millis(50);
 /// Where the peers listen.
 const PORT: u16 = 4000;
+/// Whether the daemon runs, in the windows of a round and of the next: whatever grows or shrinks steadily
+/// meanwhile does so on both sides alike.
+const ROUNDS: [[bool; 4]; 2] = [[false, true, true, false], [true, false, false, true]];
+/// Instead of the number of a window: between two, and after the last.
+const BETWEEN: u32 = 0;
+const END: u32 = u32::MAX;
+/// What was done in a window is told within this time.
+const TOLD: Duration = Duration::from_secs(10);
 
 /// Options of `tax`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Pairs of each kind
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(10..))]
-    pairs: u32,
-    /// Seconds of each measurement
-    #[arg(long, default_value_t = 2.0)]
+    /// Rounds of each kind: the daemon halted, running, running, halted, or the other way round
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(10..))]
+    rounds: u32,
+    /// Seconds of each of the four
+    #[arg(long, default_value_t = 1.0)]
     seconds: f64,
     /// Write the figures into docs/performance.md
     #[arg(long)]
@@ -90,7 +109,83 @@ impl Way {
     }
 }
 
-/// What one measurement gives.
+/// What the hosts of this load do, without a pause.
+#[derive(Debug, Clone, Copy)]
+enum Load {
+    /// Small requests and answers, one after the other on each connection.
+    Requests,
+    /// A stream on each connection, as fast as it goes.
+    Bulk,
+}
+
+impl Load {
+    /// How many connections each processor has.
+    fn connections(self) -> usize {
+        match self {
+            Self::Requests => CLIENTS,
+            Self::Bulk => 1,
+        }
+    }
+
+    /// Starts both ends of a connection; one of them tells what was done.
+    fn start<'scope>(
+        self,
+        scope: &'scope Scope<'scope, '_>,
+        (client, server): &'scope (TcpStream, TcpStream),
+        tally: Tally<'scope>,
+    ) {
+        match self {
+            Self::Requests => {
+                scope.spawn(move || echo(server));
+                scope.spawn(move || ask(client, tally));
+            }
+            Self::Bulk => {
+                scope.spawn(move || pour(client));
+                scope.spawn(move || swallow(server, tally));
+            }
+        }
+    }
+}
+
+/// What one end has done in one window.
+#[derive(Debug, Default)]
+struct Done {
+    /// Requests, or bytes.
+    amount: u64,
+    /// How long each answer took.
+    latencies: Vec<Duration>,
+}
+
+/// Counts what one end does, and tells it after each window.
+#[derive(Debug)]
+struct Tally<'a> {
+    /// The window that it is now.
+    now: &'a AtomicU32,
+    /// The window in which this was done.
+    window: u32,
+    done: Done,
+    to: mpsc::Sender<Done>,
+}
+
+impl Tally<'_> {
+    /// Adds what has been done just now; whether to go on.
+    fn add(&mut self, amount: u64, latency: Option<Duration>) -> bool {
+        let now = self.now.load(Ordering::Relaxed);
+        if now != self.window {
+            let done = mem::take(&mut self.done);
+            // Nobody listens any more when the measurement has been broken off.
+            if self.window != BETWEEN && self.to.send(done).is_err() {
+                return false;
+            }
+            self.window = now;
+        }
+        self.done.amount += amount;
+        self.done.latencies.extend(latency);
+        now != END
+    }
+}
+
+/// What a load has done in one window.
 #[derive(Debug, Clone, Copy)]
 struct Outcome {
     /// Requests, or bytes, in a second.
@@ -99,44 +194,79 @@ struct Outcome {
     p99: Option<f64>,
 }
 
-/// Relative differences of pairs: with the daemon, against without.
+/// The daemon, which runs or is halted; dropped, it runs, or it could not end.
+struct Watch<'a> {
+    daemon: &'a Daemon,
+    runs: bool,
+}
+
+impl Watch<'_> {
+    fn turn(&mut self, runs: bool) -> Result<()> {
+        if self.runs != runs {
+            self.daemon
+                .signal(if runs { Signal::CONT } else { Signal::STOP })?;
+            self.runs = runs;
+        }
+        signal::sleep(TURN)
+    }
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        let _ = self.daemon.signal(Signal::CONT);
+    }
+}
+
+/// Relative differences of rounds: with the daemon, against without.
 #[derive(Debug, Default)]
 struct Differences(Vec<f64>);
 
 impl Differences {
-    fn add(&mut self, without: f64, with: f64) {
-        self.0.push((with - without) / without);
+    /// Adds a round: what its windows with the daemon and those without have shown.
+    fn add(&mut self, with: &[Outcome], without: &[Outcome], of: impl Fn(&Outcome) -> Option<f64>) {
+        let sum = |these: &[Outcome]| these.iter().map(&of).sum::<Option<f64>>();
+        if let (Some(with), Some(without)) = (sum(with), sum(without)) {
+            self.0.push(with / without - 1.0);
+        }
+    }
+
+    fn sorted(&self) -> Vec<f64> {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted
     }
 
     /// The median, and what it may be off by chance: half the distance of the two differences that it lies
-    /// between but for [`DOUBT`], whatever the distribution (the sign test turned around). Bulk transfers
-    /// sometimes take half or twice as long, which the mean follows.
+    /// between but for [`DOUBT`], whatever the distribution (the sign test turned around).
     fn median(&self) -> (f64, f64) {
-        let mut sorted = self.0.clone();
-        sorted.sort_by(f64::total_cmp);
+        let sorted = self.sorted();
         let count = sorted.len();
         let middle = (sorted[(count - 1) / 2] + sorted[count / 2]) / 2.0;
-        // So few pairs lie on one side of it with that chance.
+        // So few rounds lie on one side of it with that chance.
         let few = |these: u32| at_least(count as u32 - these, count as u32, 0.5) < DOUBT / 2.0;
         let outside = (1..count as u32 / 2).take_while(|it| few(*it)).count();
         let (low, high) = (sorted[outside], sorted[count - 1 - outside]);
         (middle, (high - low) / 2.0)
     }
 
+    /// How far one round is from another: half the distance between which the middle half of them lies.
+    fn noise(&self) -> f64 {
+        let sorted = self.sorted();
+        let count = sorted.len();
+        (sorted[count - 1 - count / 4] - sorted[count / 4]) / 2.0
+    }
+
     /// Writes a row; `worse` is 1 when more is worse, else -1.
     fn report(&self, sheet: &mut Sheet, name: &str, worse: f64) {
-        let (median, chance) = self.median();
+        let ((median, chance), noise) = (self.median(), self.noise());
         let paid = median * worse;
-        let met = sheet.verdict(paid <= MOST && paid <= chance);
-        let sure = if paid + chance <= MOST {
-            ""
-        } else {
-            ", though less sure than that"
-        };
+        let met = sheet.verdict(paid + chance <= MOST && paid <= noise);
+        let percent = |it: f64| format!("{:.2} %", it * 100.0);
         sheet.line(&format!(
-            "{name:<44}{:>+9.2} %{:>9.2} %   at most {:.0} %: {met}{sure}",
-            median * 100.0,
-            chance * 100.0,
+            "{name:<52}{:>9}{:>9}{:>11}   at most {:.0} %: {met}",
+            format!("{:+.2} %", median * 100.0),
+            percent(chance),
+            percent(noise),
             MOST * 100.0
         ));
     }
@@ -146,64 +276,125 @@ impl Differences {
 pub(crate) fn run(options: &Options) -> Result<bool> {
     let lab = Lab::start(2)?;
     let _crowd = Crowd::open(&lab, 1..2, CROWD, Habit::Rest)?;
+    let daemon = Daemon::start(&lab)?;
     let mut sheet = Sheet::default();
     sheet.line(&format!(
-        "tax: with the daemon against without, {} pairs of {} s each, {CROWD} more connections at rest; {}\n\n{:<44}{:>11}{:>11}",
-        options.pairs,
+        "tax: the daemon running against halted, {} rounds of 4 windows of {} s, {CROWD} more connections at rest; {}\n\n{:<54}{:>9}{:>9}{:>11}",
+        options.rounds,
         options.seconds,
         machine(),
         "",
         "median",
-        "by chance"
+        "chance",
+        "one round"
     ));
     for way in [Way::Loopback, Way::Veth] {
+        let (rate, p99) = measure(&lab, &daemon, options, Load::Requests, way)?;
         let name = format!("requests, {way}");
-        let (rate, p99) = pairs(&lab, options, &name, |time| requests(&lab, way, time))?;
         rate.report(&mut sheet, &format!("{name}: answered in a second"), -1.0);
         p99.report(&mut sheet, &format!("{name}: 99 of 100 within"), 1.0);
+        let (rate, _) = measure(&lab, &daemon, options, Load::Bulk, way)?;
         let name = format!("bulk, {way}");
-        let (rate, _) = pairs(&lab, options, &name, |time| bulk(&lab, way, time))?;
         rate.report(&mut sheet, &format!("{name}: bytes in a second"), -1.0);
     }
+    daemon.stop()?;
     sheet.finish(PART, options.write)
 }
 
-/// Measures with and without a daemon, in alternating order.
-fn pairs(
+/// Has a load run and measures it in rounds: how its rate and its latency differ.
+fn measure(
     lab: &Lab,
+    daemon: &Daemon,
+    options: &Options,
+    load: Load,
+    way: Way,
+) -> Result<(Differences, Differences)> {
+    let places = Places::find()?;
+    let connections = way.connect(lab, load.connections() * places.count())?;
+    let window = AtomicU32::new(BETWEEN);
+    let (to, told) = mpsc::channel();
+    thread::scope(|scope| {
+        for (number, connection) in connections.iter().enumerate() {
+            places.stay(number)?;
+            let tally = Tally {
+                now: &window,
+                window: BETWEEN,
+                done: Done::default(),
+                to: to.clone(),
+            };
+            load.start(scope, connection, tally);
+        }
+        drop(places);
+        let ends = connections.len();
+        let rounds = rounds(daemon, options, &format!("{load:?}, {way}"), |number| {
+            one(options.seconds, &window, number, &told, ends)
+        });
+        window.store(END, Ordering::Relaxed);
+        for (client, _) in &connections {
+            // Whoever waits for the other end wakes up.
+            let _ = client.shutdown(Shutdown::Both);
+        }
+        rounds
+    })
+}
+
+/// Has the daemon run and not run in turn, with a measurement in each window.
+fn rounds(
+    daemon: &Daemon,
     options: &Options,
     name: &str,
-    measure: impl Fn(Duration) -> Result<Outcome>,
+    mut measure: impl FnMut(u32) -> Result<Outcome>,
 ) -> Result<(Differences, Differences)> {
-    let time = Duration::from_secs_f64(options.seconds);
-    let watched = || {
-        let daemon = Daemon::start(lab)?;
-        signal::sleep(SETTLE)?;
-        let outcome = measure(time);
-        daemon.stop()?;
-        outcome
-    };
-    let alone = || {
-        signal::sleep(SETTLE)?;
-        measure(time)
-    };
-    let (mut rate, mut p99) = (Differences::default(), Differences::default());
-    for number in 1..=options.pairs {
-        progress(&format!("{name}: pair {number} of {}", options.pairs));
-        let (without, with) = if number % 2 == 0 {
-            let without = alone()?;
-            (without, watched()?)
-        } else {
-            let with = watched()?;
-            (alone()?, with)
-        };
-        rate.add(without.rate, with.rate);
-        if let (Some(without), Some(with)) = (without.p99, with.p99) {
-            p99.add(without, with);
+    let (mut rates, mut p99s) = (Differences::default(), Differences::default());
+    let mut watch = Watch { daemon, runs: true };
+    let mut number = BETWEEN;
+    signal::sleep(SETTLE)?;
+    for round in 1..=options.rounds {
+        progress(&format!("{name}: round {round} of {}", options.rounds));
+        let turns = ROUNDS[round as usize % ROUNDS.len()];
+        let (mut with, mut without) = (Vec::new(), Vec::new());
+        for runs in turns {
+            watch.turn(runs)?;
+            number += 1;
+            let outcome = measure(number)?;
+            if runs {
+                with.push(outcome);
+            } else {
+                without.push(outcome);
+            }
         }
+        rates.add(&with, &without, |it| Some(it.rate));
+        p99s.add(&with, &without, |it| it.p99);
     }
     progress_done();
-    Ok((rate, p99))
+    Ok((rates, p99s))
+}
+
+/// One window.
+fn one(
+    seconds: f64,
+    window: &AtomicU32,
+    number: u32,
+    told: &mpsc::Receiver<Done>,
+    ends: usize,
+) -> Result<Outcome> {
+    let begin = Instant::now();
+    window.store(number, Ordering::Relaxed);
+    signal::sleep(Duration::from_secs_f64(seconds))?;
+    window.store(BETWEEN, Ordering::Relaxed);
+    let took = begin.elapsed();
+    let mut sum = Done::default();
+    for _ in 0..ends {
+        let done = told.recv_timeout(TOLD).context("the load has ended")?;
+        sum.amount += done.amount;
+        sum.latencies.extend(done.latencies);
+    }
+    sum.latencies.sort_unstable();
+    let p99 = sum.latencies.get(sum.latencies.len() * 99 / 100);
+    Ok(Outcome {
+        rate: sum.amount as f64 / took.as_secs_f64(),
+        p99: p99.map(Duration::as_secs_f64),
+    })
 }
 
 /// The processors that this thread may run on now, and may again once this goes. Where the two ends of a
@@ -213,6 +404,10 @@ struct Places(CpuSet);
 impl Places {
     fn find() -> Result<Self> {
         Ok(Self(sched_getaffinity(None)?))
+    }
+
+    fn count(&self) -> usize {
+        self.0.count() as usize
     }
 
     /// Keeps this thread, and those that it starts from here on, in one of them.
@@ -233,97 +428,39 @@ impl Drop for Places {
     }
 }
 
-/// Small requests and answers, one after the other on each connection.
-fn requests(lab: &Lab, way: Way, time: Duration) -> Result<Outcome> {
-    let connections = way.connect(lab, CLIENTS)?;
-    let places = Places::find()?;
-    let mut latencies = thread::scope(|scope| {
-        let mut clients = Vec::new();
-        for (number, (client, server)) in connections.iter().enumerate() {
-            places.stay(number)?;
-            scope.spawn(move || echo(server));
-            clients.push(scope.spawn(move || ask(client, time)));
-        }
-        let mut all = Vec::new();
-        for client in clients {
-            match client.join() {
-                Ok(latencies) => all.extend(latencies),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        anyhow::Ok(all)
-    })?;
-    latencies.sort_unstable();
-    let p99 = latencies.get(latencies.len() * 99 / 100);
-    Ok(Outcome {
-        rate: latencies.len() as f64 / time.as_secs_f64(),
-        p99: p99.map(Duration::as_secs_f64),
-    })
-}
-
 /// Answers until the client closes.
 fn echo(mut server: &TcpStream) {
     let mut data = [0; REQUEST];
     while server.read_exact(&mut data).is_ok() && server.write_all(&data).is_ok() {}
 }
 
-/// Asks for so long; gives how long each answer took.
-fn ask(mut client: &TcpStream, time: Duration) -> Vec<Duration> {
+/// Asks, and tells how long each answer took.
+fn ask(mut client: &TcpStream, mut tally: Tally<'_>) {
     let mut data = [0; REQUEST];
-    let mut latencies = Vec::new();
-    let end = Instant::now() + time;
-    let mut now = Instant::now();
-    while now < end {
-        if client
-            .write_all(&data)
-            .and_then(|()| client.read_exact(&mut data))
-            .is_err()
-        {
-            break;
-        }
-        let answered = Instant::now();
-        latencies.push(answered - now);
-        now = answered;
-    }
-    // Its peer waits for this.
-    let _ = client.shutdown(Shutdown::Both);
-    latencies
-}
-
-/// One stream, as fast as it goes.
-fn bulk(lab: &Lab, way: Way, time: Duration) -> Result<Outcome> {
-    let connections = way.connect(lab, 1)?;
-    let (client, server) = &connections[0];
-    let places = Places::find()?;
-    let bytes = thread::scope(|scope| {
-        places.stay(1)?;
-        let reader = scope.spawn(move || swallow(server));
-        places.stay(0)?;
-        let end = Instant::now() + time;
-        let data = vec![0; PIECE];
-        let mut client: &TcpStream = client;
-        // What broke off is less, and seen.
-        while Instant::now() < end && client.write_all(&data).is_ok() {}
-        let _ = client.shutdown(Shutdown::Write);
-        match reader.join() {
-            Ok(bytes) => bytes,
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
-    })?;
-    Ok(Outcome {
-        rate: bytes as f64 / time.as_secs_f64(),
-        p99: None,
-    })
-}
-
-/// Reads to the end; gives how many bytes there were.
-fn swallow(mut server: &TcpStream) -> Result<u64> {
-    let mut data = vec![0; PIECE];
-    let mut sum = 0;
     loop {
-        match server.read(&mut data)? {
-            0 => return Ok(sum),
-            count => sum += count as u64,
+        let begin = Instant::now();
+        let answered = client
+            .write_all(&data)
+            .and_then(|()| client.read_exact(&mut data));
+        // What broke off tells no more, and that is seen.
+        if answered.is_err() || !tally.add(1, Some(begin.elapsed())) {
+            return;
+        }
+    }
+}
+
+/// Writes until the other end closes.
+fn pour(mut client: &TcpStream) {
+    let data = vec![0; PIECE];
+    while client.write_all(&data).is_ok() {}
+}
+
+/// Reads to the end, and tells how many bytes there were.
+fn swallow(mut server: &TcpStream, mut tally: Tally<'_>) {
+    let mut data = vec![0; PIECE];
+    while let Ok(count @ 1..) = server.read(&mut data) {
+        if !tally.add(count as u64, None) {
+            return;
         }
     }
 }
@@ -339,7 +476,22 @@ mod tests {
         // One that is far off does not matter.
         differences.0[19] = 1e9;
         assert_eq!(differences.median(), (9.5, 4.5));
+        assert_eq!(differences.noise(), 4.5, "the middle half: 5 to 14");
         let ten = Differences((0..10).map(f64::from).collect());
         assert_eq!(ten.median(), (4.5, 3.5), "the second and the ninth of ten");
+    }
+
+    #[test]
+    fn what_one_window_has_more_than_another_shows() {
+        let outcome = |rate| Outcome { rate, p99: None };
+        let mut rates = Differences::default();
+        rates.add(
+            &[outcome(98.0), outcome(100.0)],
+            &[outcome(99.0), outcome(101.0)],
+            |it| Some(it.rate),
+        );
+        assert_eq!(rates.0, [198.0 / 200.0 - 1.0]);
+        rates.add(&[outcome(1.0)], &[outcome(1.0)], |it| it.p99);
+        assert_eq!(rates.0.len(), 1, "nothing was measured");
     }
 }
