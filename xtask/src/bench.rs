@@ -33,7 +33,7 @@ pub(crate) enum Subject {
     Storm(Options),
     /// What a walk over all connections takes, beside `ss` and the kernel's own minimum
     Sweep(Options),
-    /// What the host's traffic pays for being watched: the same with and without, in pairs
+    /// What the host's traffic pays for being watched: a load with the daemon running and halted, in turn
     Tax(Options),
 }
 
