@@ -46,7 +46,7 @@ const BROKEN: usize = 2;
 const STUCK: Duration = Duration::from_secs(60);
 /// A sweep asks more of a connection at which something has happened within this time.
 const REST: Duration = Duration::from_secs(16);
-/// More than any processor has of caches.
+/// More than most processors have of caches.
 const CACHES: usize = 512 << 20;
 /// What a cache fetches at once.
 const LINE: usize = 64;

@@ -25,10 +25,6 @@ const NAMESPACES: &str = "/run/netns";
 /// How the laboratory's namespaces begin.
 const PREFIX: &str = "ts-";
 
-/// Laboratory tests at once. They wait nearly all of the time, so that processors set no limit; how many
-/// laboratories stand at once, they settle among themselves (`TCPSTALL_LAB_PARALLEL`).
-const LAB_THREADS: &str = "4";
-
 /// Which tests to run.
 #[derive(Args, Default)]
 pub(crate) struct Options {
@@ -79,7 +75,6 @@ pub(crate) fn task(options: &Options) -> Result<()> {
             .args(&harness)
             .env("TCPSTALL_BIN", &tcpstall)
             .env("TCPSTALL_LAB_REQUIRED", "1")
-            .env("RUST_TEST_THREADS", LAB_THREADS)
             .folder(&workspace::root().join("tests"));
         if let Some(tools) = &tools {
             run = run.env("TCPSTALL_TOOLS", tools);
